@@ -1,0 +1,80 @@
+"""Is a registry file right? Everything that can be known without training. Knows no command line."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from adaptx.data import readers, sources
+from adaptx.errors import AdaptxError
+from adaptx.metrics import METRICS
+from adaptx.refs import ID
+from adaptx.registry import Registry, Task, parse, read_yaml
+
+TABLES = {
+    "languages.yaml": "languages",
+    "backbones.yaml": "backbones",
+    "methods.yaml": "methods",
+    "profiles.yaml": "profiles",
+}
+
+
+def check_file(file: Path, data_root: Path | None = None) -> str:
+    """What the file describes, when it has no fault; with `data_root` every local file it names is looked for.
+
+    Raises AX010 with all faults of the file, AX011 for missing files.
+    """
+    content = read_yaml(file)
+    if file.name in TABLES:
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / file.name).write_text(file.read_text("utf-8"))
+            found: dict[str, Any] = getattr(Registry(Path(folder)), TABLES[file.name])()
+        return f"{TABLES[file.name]}, {len(found)} with the shipped ones"
+    if not ID.fullmatch(file.stem):
+        raise AdaptxError("AX010", file, "a task's file name is its id: lower case, digits, - and _.")
+    shipped = Registry()
+    if file.stem in shipped.task_ids():
+        overlay = file.parent.parent if file.parent.name == "tasks" else None
+        task = (
+            Registry(overlay).task(file.stem)
+            if overlay
+            else parse(Task, {"id": file.stem, **shipped.task(file.stem).model_dump(), **content}, file)
+        )
+    else:
+        task = parse(Task, {"id": file.stem, **content}, file)
+    faults = _faults(task)
+    if faults:
+        raise AdaptxError("AX010", file, " ".join(faults))
+    if data_root is not None:
+        _look_for_files(task, data_root)
+    return f"task {task.id} ({task.kind}), {len(task.sources)} sources, {len(task.languages())} languages"
+
+
+def _faults(task: Task) -> list[str]:
+    known = Registry().languages()
+    faults = [f"metric {m}: not among {', '.join(METRICS)}." for m in task.metrics if m not in METRICS]
+    for i, source in enumerate(task.sources):
+        where = f"sources.{i}"
+        if source.kind == "local":
+            for split, parts in source.splits.items():
+                for part in parts:
+                    try:
+                        readers.check(part.format or source.format or "", {**source.options, **part.options})
+                    except AdaptxError as error:
+                        faults.append(f"{where}.{split}: {error.given}: {error.why}")
+        elif source.id is None:
+            faults.append(f"{where}: a {source.kind} source needs an id.")
+        unknown = [x for x in source.languages if x not in known]
+        if unknown:
+            faults.append(f"{where}: languages {', '.join(unknown)} are not in languages.yaml; add them there.")
+    return faults
+
+
+def _look_for_files(task: Task, data_root: Path) -> None:
+    if not data_root.is_dir():
+        raise AdaptxError("AX013", data_root, "this folder does not exist.")
+    for source in task.sources:
+        if source.kind == "local":
+            for lang in source.languages:
+                for parts in source.at(lang).splits.values():
+                    for part in parts:
+                        sources.files_of(data_root, part)

@@ -1,0 +1,75 @@
+"""`adaptx eval`."""
+
+from typing import Annotated
+
+import typer
+
+from adaptx.cli import options as o
+
+
+def evaluate(
+    lang: Annotated[str, typer.Argument(help="Language to score on, e.g. fi.")],
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option("--adapter", help="Only these adapters, LANG/TASK[:METHOD][@RUN]; may be given several times."),
+    ] = None,
+    tasks: Annotated[str | None, typer.Option("--tasks", help="Only these tasks, separated by commas.")] = None,
+    no_train: Annotated[bool, typer.Option("--no-train", help="Score what the store has, train nothing.")] = False,
+    method: o.Method = "pfeiffer",
+    seed: o.Seed = 0,
+    limit: o.Limit = None,
+    epochs: o.Epochs = None,
+    max_steps: o.MaxSteps = None,
+    batch_tokens: o.BatchTokens = None,
+    lr: o.LearningRate = None,
+    precision: o.Precision = "auto",
+    profile: o.Profile = None,
+    store: o.Store = None,
+    data_root: o.DataRoot = None,
+    cache: o.Cache = None,
+    registry: o.RegistryDir = None,
+    backbone: o.BackboneName = None,
+    device: o.Device = "auto",
+    allow_mismatch: o.AllowMismatch = False,
+    as_json: o.AsJson = False,
+    debug: o.Debug = False,
+) -> None:
+    """Score every intermediate adapter zero-shot on a language, training missing English target adapters first.
+
+    One table: rows are no intermediate task and each intermediate adapter; columns are tasks, with 95 % bootstrap
+    intervals over test items and differences to no intermediate task.
+    """
+    from adaptx import backbones, table
+    from adaptx.cli.result import print_table
+    from adaptx.cli.screen import Reporter, print_json, say
+    from adaptx.refs import parse_ref
+    from adaptx.units import duration
+
+    backbones.quiet()
+    settings = o.Places(profile, store, data_root, cache, registry, backbone, device).settings()
+    say(settings.describe())
+    options = o.run_options(method, seed, limit, epochs, max_steps, batch_tokens, lr, precision)
+    planned = table.plan(
+        settings,
+        lang,
+        options,
+        tasks=[t.strip() for t in tasks.split(",")] if tasks else None,
+        adapters=[parse_ref(a) for a in adapter or []],
+        may_train=not no_train,
+    )
+    if planned.jobs:
+        seconds = table.estimate(settings, list(planned.jobs.values()))
+        about = f"about {duration(seconds)}" if seconds is not None else "no finished run to estimate the time by yet"
+        say(f"{len(planned.jobs)} English target adapters to train first ({about}); --no-train leaves them out:")
+        for job in planned.jobs.values():
+            origin = job.init_from.ref if job.init_from else "the bare backbone"
+            say(f"  {job.recipe.ref} from {origin}")
+    report = Reporter()
+    try:
+        result = table.run(settings, lang, options, planned, report, allow_mismatch)
+    finally:
+        report.close()
+    if as_json:
+        print_json(result.as_json())
+    else:
+        print_table(result)

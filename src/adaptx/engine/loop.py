@@ -1,0 +1,215 @@
+"""The training loop, to be read from top to bottom. Knows features, a loss and a score; no task, language or store.
+
+Every step is a pure function of (weights, optimiser, random state, data position): a checkpoint holds these four, so
+N steps and k steps + a kill + N - k steps give the same bits on a CPU.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adaptx.engine import checkpoint
+from adaptx.engine.model import Model
+from adaptx.engine.packing import Features, Packed, epoch_plan, pack
+from adaptx.errors import AdaptxError
+from adaptx.methods import trainable
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """`epochs` may be fractional. `max_steps` bounds the optimiser steps. `lr` is the peak: linear warm-up over the
+    share `warmup` of all steps, then linear decay to zero. `clip` bounds the gradient norm. `patience` counts
+    evaluations without a better score. `checkpoint_seconds`: at least this long between checkpoints."""
+
+    epochs: float
+    batch_tokens: int
+    lr: float
+    seed: int
+    max_steps: int | None = None
+    warmup: float = 0.06
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    patience: int | None = None
+    checkpoint_seconds: float = 60.0
+
+
+@dataclass
+class Progress:
+    """Where training is; also what a checkpoint keeps beside tensors. Seconds are wall time, summed over restarts."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0  # batches of the epoch already done
+    tokens: int = 0
+    train_seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+    best: float | None = None
+    best_step: int = 0
+    stale: int = 0  # evaluations since the best one
+    losses: list[float] = field(default_factory=list)  # mean loss of every step
+    scores: list[tuple[int, float]] = field(default_factory=list)  # (step, dev score)
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """`refresh(epoch)` gives the features of an epoch, `loss(logits, batch)` its mean loss, `evaluate()` a dev score
+    (higher is better), `report(progress, steps, rate)` is called after each step with planned steps and tokens/s."""
+
+    refresh: Callable[[int], Features]
+    loss: Callable[[torch.Tensor, Packed], torch.Tensor]
+    evaluate: Callable[[], float] | None
+    report: Callable[[Progress, int, float], None]
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
+    """The rate of step 0 <= `step` < `steps`: linear up to `peak`, then linear down to zero."""
+    rise = max(1, math.ceil(warmup * steps))
+    return peak * (step + 1) / rise if step < rise else peak * (steps - step) / max(1, steps - rise)
+
+
+def parameters(model: Model) -> dict[str, torch.nn.Parameter]:
+    """Everything that trains, encoder and head, by a stable name."""
+    assert model.head is not None
+    return {
+        **{f"encoder.{k}": v for k, v in trainable(model.encoder).items()},
+        **{f"head.{k}": v for k, v in trainable(model.head).items()},
+    }
+
+
+def train(model: Model, hooks: Hooks, options: LoopOptions, folder: Path | None = None) -> Progress:
+    """Train to the end, going on from a checkpoint in `folder` where there is one; ends with the best weights loaded.
+
+    Raises AX040 when the loss is not finite, AX041 for a checkpoint that does not fit, AX042 out of device memory.
+    """
+    weights = parameters(model)
+    decayed = [p for n, p in weights.items() if p.dim() > 1 and "embeddings" not in n]
+    plain = [p for n, p in weights.items() if not (p.dim() > 1 and "embeddings" not in n)]
+    optimiser = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": options.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=options.lr,
+        fused=model.device.type == "cuda",
+    )
+    torch.manual_seed(options.seed)
+    now, best = Progress(), {k: p.detach().clone() for k, p in weights.items()}
+    if folder and checkpoint.exists(folder):
+        now, best = _restore(folder, weights, optimiser)
+
+    plans = [
+        len(epoch_plan(hooks.refresh(e), options.batch_tokens, options.seed, e))
+        for e in range(math.ceil(options.epochs))
+    ]
+    steps = math.ceil(sum(plans) * options.epochs / len(plans))
+    steps = min(steps, options.max_steps or steps)
+    saved_at = time.monotonic()
+    while now.step < steps and not (options.patience is not None and now.stale > options.patience):
+        features = hooks.refresh(now.epoch)
+        plan = epoch_plan(features, options.batch_tokens, options.seed, now.epoch)
+        while now.batch < len(plan) and now.step < steps:
+            began = time.monotonic()
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(now.step, steps, options.lr, options.warmup)
+            batch = pack(features, plan[now.batch], model.first_position, model.buckets).to(model.device)
+            now.losses.append(_step(model, hooks, optimiser, list(weights.values()), batch, options))
+            now.step, now.batch, now.tokens = now.step + 1, now.batch + 1, now.tokens + batch.tokens
+            now.train_seconds += time.monotonic() - began
+            hooks.report(now, steps, now.tokens / now.train_seconds)
+            if folder and time.monotonic() - saved_at >= options.checkpoint_seconds:
+                _save(folder, weights, best, optimiser, now)
+                saved_at = time.monotonic()
+        if now.batch >= len(plan):
+            now.epoch, now.batch = now.epoch + 1, 0
+        if hooks.evaluate is not None:
+            _judge(model, hooks.evaluate, weights, best, now)
+            if folder:
+                _save(folder, weights, best, optimiser, now)
+                saved_at = time.monotonic()
+    if now.best is not None:
+        with torch.no_grad():
+            for name, parameter in weights.items():
+                parameter.copy_(best[name])
+    return now
+
+
+def _step(
+    model: Model,
+    hooks: Hooks,
+    optimiser: torch.optim.Optimizer,
+    weights: list[torch.nn.Parameter],
+    batch: Packed,
+    options: LoopOptions,
+) -> float:
+    """One optimiser step; returns the loss."""
+    model.train(True)
+    try:
+        loss = hooks.loss(model(batch), batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+    except torch.OutOfMemoryError:
+        raise AdaptxError(
+            "AX042", f"{batch.tokens} tokens", "the batch did not fit into the device's memory."
+        ) from None
+    torch.nn.utils.clip_grad_norm_(weights, options.clip)
+    value = loss.item()
+    if not math.isfinite(value):
+        raise AdaptxError("AX040", f"loss {value}", "the loss is no longer a number.")
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    return value
+
+
+def _judge(
+    model: Model,
+    evaluate: Callable[[], float],
+    weights: dict[str, torch.nn.Parameter],
+    best: dict[str, torch.Tensor],
+    now: Progress,
+) -> None:
+    """Score on dev data; keep a copy of the weights where the score is the best so far."""
+    began = time.monotonic()
+    score = evaluate()
+    now.evaluate_seconds += time.monotonic() - began
+    now.scores.append((now.step, score))
+    if now.best is None or score > now.best:
+        now.best, now.best_step, now.stale = score, now.step, 0
+        best.update({k: p.detach().clone() for k, p in weights.items()})
+    else:
+        now.stale += 1
+
+
+def _save(
+    folder: Path,
+    weights: dict[str, torch.nn.Parameter],
+    best: dict[str, torch.Tensor],
+    optimiser: torch.optim.Optimizer,
+    now: Progress,
+) -> None:
+    names = {id(p): n for n, p in weights.items()}
+    moments = {f"{names[id(p)]}|{key}": value for p, state in optimiser.state.items() for key, value in state.items()}
+    random: dict[str, Any] = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        random["cuda"] = torch.cuda.get_rng_state()
+    checkpoint.save(folder, {"weights": dict(weights), "best": best, "moments": moments, "random": random}, asdict(now))
+
+
+def _restore(
+    folder: Path, weights: dict[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer
+) -> tuple[Progress, dict[str, torch.Tensor]]:
+    groups, state = checkpoint.load(folder)
+    if groups.get("weights", {}).keys() != weights.keys():
+        raise AdaptxError("AX041", folder, "it holds other tensors than this recipe trains.")
+    with torch.no_grad():
+        for name, parameter in weights.items():
+            parameter.copy_(groups["weights"][name])
+    for name, value in groups.get("moments", {}).items():
+        owner, _, key = name.rpartition("|")
+        value = value if key == "step" and not optimiser.defaults["fused"] else value.to(weights[owner].device)
+        optimiser.state[weights[owner]][key] = value
+    torch.set_rng_state(groups["random"]["cpu"])
+    if "cuda" in groups["random"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state(groups["random"]["cuda"])
+    best = {k: v.to(weights[k].device) for k, v in groups["best"].items()}
+    return Progress(**{**state, "scores": [(int(a), float(b)) for a, b in state["scores"]]}), best

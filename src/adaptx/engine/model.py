@@ -1,0 +1,122 @@
+"""An encoder with a head, run over packed batches. Knows no task kind, no file and no optimiser.
+
+T: tokens of the batch, H: hidden size, S: selected tokens, C: head outputs, n: sequences.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from adaptx.backbones import attention_modules
+from adaptx.engine.attention import packed_attention
+from adaptx.engine.packing import Features, Packed, batches
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass
+class Model:
+    """`precision`: "fp32", or "bf16" for autocast. `packable` False: the library's own padded forward is used."""
+
+    encoder: "PreTrainedModel"
+    head: nn.Module | None
+    first_position: int
+    device: torch.device
+    precision: str
+    packable: bool = True
+
+    @property
+    def buckets(self) -> bool:
+        """Whether batches need the CPU's attention buckets."""
+        return self.device.type == "cpu"
+
+    def autocast(self) -> torch.autocast:
+        """bf16 autocast, or nothing for fp32."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def states(self, batch: Packed, every_layer: bool = False) -> Any:
+        """Last hidden states [T, H], or with `every_layer` a tuple of them, embeddings first."""
+        run = encode_packed if self.packable else encode_padded
+        with self.autocast():
+            return run(self.encoder, batch, every_layer)
+
+    def __call__(self, batch: Packed) -> torch.Tensor:
+        """Head outputs [S, C] in float32."""
+        assert self.head is not None
+        picked: torch.Tensor = self.states(batch)[batch.select]
+        return self.head(picked.float())  # type: ignore[no-any-return]
+
+    def train(self, mode: bool = True) -> None:
+        """Dropout on or off, in encoder and head."""
+        for module in (self.encoder, self.head):
+            if module is not None:
+                module.train(mode)
+
+
+def encode_packed(encoder: "PreTrainedModel", batch: Packed, every_layer: bool = False) -> Any:
+    """Hidden states [T, H] without padding. The mask is not used by the packed attention; its shape keeps the library
+    from building one of T x T."""
+    with packed_attention(attention_modules(encoder), batch):
+        out = encoder(
+            input_ids=batch.input_ids,
+            position_ids=batch.position_ids,
+            token_type_ids=batch.token_type_ids,
+            attention_mask=torch.ones(1, 1, batch.tokens, device=batch.input_ids.device),
+            output_hidden_states=every_layer,
+        )
+    return tuple(h[0] for h in out.hidden_states) if every_layer else out.last_hidden_state[0]
+
+
+def encode_padded(encoder: "PreTrainedModel", batch: Packed, every_layer: bool = False) -> Any:
+    """The same states [T, H] through the library's padded forward: for what cannot be packed, and to check parity."""
+    cu = batch.cu_seqlens.long()
+    lengths = cu.diff()
+    slots = torch.arange(batch.longest, device=cu.device)[None]
+    real = slots < lengths[:, None]
+    source = (cu[:-1, None] + slots).clamp(max=batch.tokens - 1)
+    padding = encoder.config.pad_token_id or 0
+    out = encoder(
+        input_ids=batch.input_ids[0][source].masked_fill(~real, padding),
+        attention_mask=real.long(),
+        position_ids=torch.where(real, batch.position_ids[0][source], batch.position_ids[0, 0]),
+        token_type_ids=batch.token_type_ids[0][source],
+        output_hidden_states=every_layer,
+    )
+    return tuple(h[real] for h in out.hidden_states) if every_layer else out.last_hidden_state[real]
+
+
+@torch.no_grad()
+def summarise(
+    model: Model, features: Features, summary: Callable[[torch.Tensor, Packed], torch.Tensor], budget: int
+) -> np.ndarray[Any, Any]:
+    """`summary` of the head outputs for all selected positions, in the features' order: [S, k] float32."""
+    model.train(False)
+    out: np.ndarray[Any, Any] | None = None
+    for batch in batches(features, budget, model.first_position, model.buckets):
+        part = summary(model(batch.to(model.device)), batch).float().cpu().numpy()
+        if out is None:
+            out = np.zeros((len(features.select), part.shape[1]), np.float32)
+        out[batch.selected] = part
+    return out if out is not None else np.zeros((0, 1), np.float32)
+
+
+@torch.no_grad()
+def sentence_vectors(model: Model, features: Features, layers: Iterable[int], budget: int) -> dict[int, Any]:
+    """Mean-pooled states of each layer (0: embeddings), special tokens included: layer -> [n, H] float32."""
+    model.train(False)
+    layers = tuple(layers)
+    width = model.encoder.config.hidden_size
+    out = {layer: np.zeros((features.sequences, width), np.float32) for layer in layers}
+    for batch in batches(features, budget, model.first_position, model.buckets):
+        states = model.states(batch.to(model.device), every_layer=True)
+        lengths = batch.cu_seqlens.diff().long()
+        owner = torch.repeat_interleave(torch.arange(len(lengths)), lengths.cpu()).to(model.device)
+        for layer in layers:
+            total = torch.zeros(len(lengths), width, device=model.device).index_add_(0, owner, states[layer].float())
+            out[layer][batch.rows] = (total / lengths[:, None].to(model.device)).cpu().numpy()
+    return out

@@ -1,0 +1,63 @@
+"""Bottleneck adapters through AdapterHub's `adapters` library: the only importer of it. Knows no task and no store."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import adapters
+from adapters.composition import Stack
+from transformers import PreTrainedModel
+
+CONFIGS = {
+    "seq_bn": adapters.SeqBnConfig,
+    "seq_bn_inv": adapters.SeqBnInvConfig,
+    "double_seq_bn": adapters.DoubleSeqBnConfig,
+    "par_bn": adapters.ParBnConfig,
+}
+
+
+def _prepare(encoder: PreTrainedModel) -> None:
+    if not hasattr(encoder, "adapters_config"):
+        adapters.init(encoder)
+        _move_like_backbone(encoder)
+
+
+def _move_like_backbone(encoder: PreTrainedModel) -> None:
+    encoder.to(encoder.embeddings.word_embeddings.weight.device)
+
+
+def attach(encoder: PreTrainedModel, name: str, hyper: dict[str, Any]) -> None:
+    """`hyper`: `config` names the architecture, the rest are its fields (`reduction_factor`, ...)."""
+    _prepare(encoder)
+    fields = {k: v for k, v in hyper.items() if k != "config"}
+    encoder.add_adapter(name, config=CONFIGS[hyper["config"]](**fields))
+    _move_like_backbone(encoder)
+
+
+def load(encoder: PreTrainedModel, name: str, folder: Path) -> None:
+    """The folder's tensors must be verified beforehand: the library itself ignores missing ones."""
+    _prepare(encoder)
+    encoder.load_adapter(str(folder), load_as=name, use_safetensors=True, set_active=False)
+    _move_like_backbone(encoder)
+
+
+def activate(encoder: PreTrainedModel, names: list[str]) -> None:
+    """One adapter, or a stack whose first name is applied first."""
+    encoder.set_active_adapters(Stack(*names) if names else None)
+
+
+def unfreeze(encoder: PreTrainedModel, name: str) -> None:
+    """Trainable: the adapter's own tensors, an invertible one included."""
+    encoder.requires_grad_(False)
+    for key, parameter in encoder.named_parameters():
+        if f".{name}." in f".{key}." and ("adapters." in key or "invertible_adapters." in key):
+            parameter.requires_grad_(True)
+
+
+def save(encoder: PreTrainedModel, name: str, folder: Path, backbone_id: str) -> None:
+    """adapter_config.json and adapter.safetensors, as `load_adapter(folder, use_safetensors=True)` reads them."""
+    encoder.save_adapter(str(folder), name, use_safetensors=True, with_head=False)
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text())
+    config["model_name"] = backbone_id  # the library notes the path it loaded from
+    path.write_text(json.dumps(config, indent=2, sort_keys=True))

@@ -1,0 +1,95 @@
+"""The frozen, fully resolved description of one training run; its hash is the run id. Knows no code that runs it."""
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from adaptx.registry import Model
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+class BackboneRef(Model):
+    """Which weights: `weights_sha256` decides, id and revision are for people."""
+
+    name: str
+    id: str
+    revision: str
+    weights_sha256: str
+
+
+class DataRef(Model):
+    """Where rows came from: file sha256, commit or generator version as `revision`; `rows` were used."""
+
+    split: Literal["train", "dev", "test"]
+    source: Literal["local", "hub", "sample"]
+    id: str
+    revision: str
+    licence: str
+    rows: int
+
+
+class Parent(Model):
+    """A finished run that this one builds on: `init_from` copies its weights, `stack` runs on top of it, frozen."""
+
+    how: Literal["init_from", "stack"]
+    ref: str
+    run: str
+
+
+class Optimiser(Model):
+    """Optimiser and schedule: AdamW, linear warm-up and decay."""
+
+    lr: float
+    epochs: float
+    max_steps: int | None = None
+    batch_tokens: int
+    warmup: float = 0.06
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    dropout: float = 0.0  # in the encoder; heads have their own
+    patience: int | None = None
+
+
+class Recipe(Model):
+    """One training run. Everything that can change a result is in here, nothing else is."""
+
+    schema_version: Literal[1] = 1
+    role: Literal["language", "intermediate", "target", "diagnostic"]
+    lang: str
+    task: str
+    kind: str
+    labels: tuple[str, ...] | None
+    max_tokens: int
+    options: dict[str, Any] = {}
+    backbone: BackboneRef
+    method: str
+    family: str
+    hyper: dict[str, Any] = {}
+    data: tuple[DataRef, ...]
+    data_options: str = ""  # sha256 of the reader options, row ranges and column maps
+    optimiser: Optimiser
+    precision: Literal["fp32", "bf16"]
+    seed: int
+    limit: int | None = None
+    parents: tuple[Parent, ...] = ()
+
+    @property
+    def run_id(self) -> str:
+        """sha256 of the canonical JSON, 64 hex digits. Licences are terms, not causes: they do not count."""
+        value = self.model_dump(mode="json")
+        for ref in value["data"]:
+            del ref["licence"]
+        return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+    @property
+    def ref(self) -> str:
+        """`LANG/TASK:METHOD@RUN` with the first eight digits of the run id."""
+        return f"{self.lang}/{self.task}:{self.method}@{self.run_id[:8]}"
+
+    def parent(self, how: str) -> tuple[Parent, ...]:
+        """Parents of one sort, in order."""
+        return tuple(p for p in self.parents if p.how == how)

@@ -1,0 +1,72 @@
+"""Composition as a value: an ordered tuple of finished adapters, and the encoder that runs them. Trains nothing."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adaptx import methods
+from adaptx.backbones import Backbone
+from adaptx.errors import AdaptxError
+from adaptx.registry import MethodSpec, Registry
+from adaptx.store import Stored
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Adapters from the bottom up: first the language, last the task. The empty stack is the bare backbone."""
+
+    adapters: tuple[Stored, ...] = ()
+
+    def __str__(self) -> str:
+        return " + ".join(s.ref for s in self.adapters) or "none"
+
+    @property
+    def family(self) -> str | None:
+        """The one family of its methods. Raises AX051 for a mixture."""
+        families = {s.recipe.family for s in self.adapters}
+        if len(families) > 1:
+            raise AdaptxError("AX051", self, f"{' and '.join(sorted(families))} adapters do not stack on each other.")
+        return next(iter(families), None)
+
+
+def adapter_name(lang: str, task: str) -> str:
+    """The name an adapter carries inside other tools."""
+    return f"{lang}_{task}".replace("+", "_").replace("-", "_")
+
+
+def check_backbone(stored: Stored, backbone: Backbone, allow_mismatch: bool = False) -> None:
+    """Raise AX022 where the adapter was trained on other weights, unless that is allowed."""
+    theirs, ours = stored.recipe.backbone, backbone.files
+    if theirs.weights_sha256 != ours.weights_sha256 and not allow_mismatch:
+        raise AdaptxError(
+            "AX022",
+            stored.ref,
+            f"it was trained on {theirs.name} ({theirs.weights_sha256[:8]}), "
+            f"the backbone here is {ours.name} ({ours.weights_sha256[:8]}).",
+        )
+
+
+def assemble(
+    stack: Stack, backbone: Backbone, registry: Registry, precision: str, device: str, allow_mismatch: bool = False
+) -> "PreTrainedModel":
+    """An encoder over the shared frozen weights with the stack active and nothing trainable."""
+    encoder = backbone.encoder(precision, device)
+    family = stack.family
+    names: list[str] = []
+    spec: MethodSpec | None = None
+    for i, stored in enumerate(stack.adapters):
+        check_backbone(stored, backbone, allow_mismatch)
+        spec = registry.method(stored.recipe.method)
+        names.append(f"{adapter_name(stored.recipe.lang, stored.recipe.task)}_{i}" if family != "full" else "full")
+        methods.load(encoder, spec, names[-1], stored.adapter)
+    if spec is not None:
+        methods.activate(encoder, spec, names)
+    encoder.requires_grad_(False)
+    return encoder.eval()
+
+
+def packable(stack: Stack, registry: Registry) -> bool:
+    """Whether every method of the stack runs without padding."""
+    return all(registry.method(s.recipe.method).packable for s in stack.adapters)

@@ -1,0 +1,256 @@
+"""Which systems are compared on a language, and the table of their scores: `adaptx eval`.
+
+Rows: no intermediate task, then every intermediate adapter. A row's target adapters are trained on English data,
+starting from the row's intermediate adapter, and scored zero-shot. Knows no model and no file format.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from adaptx import backbones, store, train
+from adaptx.config import RunOptions, Settings
+from adaptx.data import sources
+from adaptx.errors import AdaptxError
+from adaptx.evaluate import Cell, cell
+from adaptx.metrics import METRICS
+from adaptx.metrics.bootstrap import paired_bootstrap
+from adaptx.refs import Ref
+from adaptx.registry import Task
+from adaptx.stack import Stack
+from adaptx.store import Stored
+from adaptx.train import Report, precision_for, silent
+
+TARGET_TRAINING_LANGUAGE = "en"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A scored cell, the target adapter behind it, and its difference to the row without intermediate task."""
+
+    cell: Cell
+    target: str | None
+    delta: float | None = None
+    delta_ci95: tuple[float, float] | None = None
+    p_value: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry as `adaptx eval --json` gives it; `ci95` is the leading metric's."""
+        c = self.cell
+        out: dict[str, Any] = {
+            **c.metrics,
+            "n": c.n,
+            "ci95": list(c.intervals[c.leading]),
+            "leading": c.leading,
+            "intervals": {k: list(v) for k, v in c.intervals.items()},
+            **c.extra,
+        }
+        if self.target:
+            out["target"] = self.target
+        if self.delta is not None:
+            out |= {"delta": self.delta, "delta_ci95": list(self.delta_ci95 or ()), "p_value": self.p_value}
+        return out | ({"note": c.note} if c.note else {}) | {"predictions": c.path.as_posix()}
+
+
+@dataclass
+class System:
+    """A row: an intermediate adapter (None: none) and the method of its target adapters."""
+
+    method: str
+    adapter: Stored | None = None
+    own_task_only: bool = False  # a target adapter named by the user: scored as it is
+    tasks: dict[str, Entry] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.adapter.ref if self.adapter else f"none:{self.method}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """The result of an evaluation."""
+
+    language: str
+    backbone: str
+    systems: tuple[System, ...]
+    notes: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """One JSON document; scores are fractions of one."""
+        return {
+            "language": self.language,
+            "backbone": self.backbone,
+            "systems": [
+                {"adapter": s.name, "method": s.method, "tasks": {t: e.as_json() for t, e in s.tasks.items()}}
+                for s in self.systems
+            ],
+            "notes": list(self.notes),
+            "missing": list(self.missing),
+        }
+
+
+def systems(settings: Settings, backbone: str, wanted: Sequence[Ref], method: str) -> list[System]:
+    """The rows: those named by `wanted`, else all intermediate adapters of the store; before them `none` per method."""
+    if wanted:
+        chosen = [store.find(settings.store, ref, backbone) for ref in wanted]
+        rows = [System(s.recipe.method, s, s.recipe.role != "intermediate") for s in chosen]
+    else:
+        held = [s for s in store.listing(settings.store) if s.recipe.backbone.name == backbone]
+        rows = [System(s.recipe.method, s) for s in held if s.recipe.role == "intermediate"]
+        rows = [row for row in rows if row.adapter and not row.adapter.recipe.parent("stack")]
+        plain = {s.recipe.method for s in held if s.recipe.role == "target" and not s.recipe.parents}
+        if plain and not rows:
+            return [System(m) for m in sorted(plain)]
+    methods = sorted({r.method for r in rows if not r.own_task_only}) or ([] if rows else [method])
+    return [*(System(m) for m in methods), *rows]
+
+
+def target_tasks(settings: Settings, lang: str, names: Sequence[str] | None) -> list[Task]:
+    """The tasks scored on `lang`: those named, else every target task with a test set. Raises AX002, AX014."""
+    if names is not None:
+        tasks = [settings.registry.task(n) for n in names]
+        for task in tasks:
+            if "test" not in sources.pick(settings, task, lang).splits:
+                raise AdaptxError("AX014", f"{lang}/{task.id}", "its source has no test split.")
+        return tasks
+    found = [t for t in settings.registry.tasks("target") if sources.available(settings, t, lang, "test")]
+    if not found:
+        raise AdaptxError("AX014", lang, "no target task has a test set for this language here.")
+    return found
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an evaluation will do: `jobs` are the target adapters still to be trained, by (row, task)."""
+
+    systems: list[System]
+    tasks: list[Task]
+    targets: dict[tuple[int, str], Stored]
+    jobs: dict[tuple[int, str], train.Job]
+    missing: list[str]
+
+
+def plan(
+    settings: Settings,
+    lang: str,
+    options: RunOptions,
+    *,
+    tasks: Sequence[str] | None = None,
+    adapters: Sequence[Ref] = (),
+    may_train: bool = True,
+) -> Plan:
+    """Resolve an evaluation without training or scoring. Raises AX001, AX002, AX006, AX014."""
+    settings.registry.check_language(lang)
+    files = backbones.locate(settings)
+    rows = systems(settings, files.name, adapters, options.method)
+    columns = target_tasks(settings, lang, tasks)
+    out = Plan(rows, columns, {}, {}, [])
+    for i, row in enumerate(rows):
+        for task in columns:
+            if row.own_task_only or task.kind == "retrieval" or "target" not in task.roles:
+                continue
+            if may_train:
+                job = train.prepare(
+                    settings,
+                    TARGET_TRAINING_LANGUAGE,
+                    task.id,
+                    replace(options, method=row.method),
+                    init_from=row.adapter,
+                )
+                done = job.done
+                if done is None:
+                    out.jobs[i, task.id] = job
+            else:
+                done = _held(settings, files.name, task, row)
+                if done is None:
+                    out.missing.append(f"{row.name} on {task.id}: no target adapter in the store")
+            if done is not None:
+                out.targets[i, task.id] = done
+    return out
+
+
+def _held(settings: Settings, backbone: str, task: Task, row: System) -> Stored | None:
+    """The newest target adapter in the store that starts where the row says."""
+    origin = row.adapter.manifest.run if row.adapter else None
+    ref = Ref(TARGET_TRAINING_LANGUAGE, task.id, row.method)
+    found = [
+        s
+        for s in store.match(settings.store, ref, backbone)
+        if not s.recipe.parent("stack") and next((p.run for p in s.recipe.parent("init_from")), None) == origin
+    ]
+    return store.verified(max(found, key=lambda s: s.manifest.created).folder) if found else None
+
+
+def run(
+    settings: Settings,
+    lang: str,
+    options: RunOptions,
+    planned: Plan,
+    report: Report = silent,
+    allow_mismatch: bool = False,
+) -> Table:
+    """Train what the plan says is missing, score every cell, compare with the row without intermediate task."""
+    precision = precision_for(options.precision, backbones.pick_device(settings.device))
+    for at, job in planned.jobs.items():
+        planned.targets[at] = train.run(job, report)
+    for i, row in enumerate(planned.systems):
+        for task, stack, target in _cells(settings, lang, planned, i):
+            report("score", {"system": row.name, "task": task.id})
+            scored = cell(settings, stack, task, lang, precision, allow_mismatch)
+            base = next(
+                (s.tasks.get(task.id) for s in planned.systems if s.adapter is None and s.method == row.method), None
+            )
+            row.tasks[task.id] = _compared(Entry(scored, target), base, task) if row.adapter else Entry(scored, target)
+    if not any(s.tasks for s in planned.systems):
+        raise AdaptxError("AX006", f"eval {lang}", f"nothing to score: {'; '.join(planned.missing)}.")
+    notes = {f"{t}/{lang}: {e.cell.note}" for s in planned.systems for t, e in s.tasks.items() if e.cell.note}
+    return Table(
+        lang, backbones.locate(settings).name, tuple(planned.systems), tuple(sorted(notes)), tuple(planned.missing)
+    )
+
+
+def _cells(settings: Settings, lang: str, planned: Plan, i: int) -> list[tuple[Task, Stack, str | None]]:
+    """The stacks to score for row `i`: targets, retrieval, and the row's own task as a diagnostic where it can be."""
+    row = planned.systems[i]
+    own = (row.adapter,) if row.adapter else ()
+    out: list[tuple[Task, Stack, str | None]] = []
+    for task in planned.tasks:
+        if task.kind == "retrieval" and not row.own_task_only:
+            out.append((task, Stack(own), None))
+        elif (i, task.id) in planned.targets:
+            target = planned.targets[i, task.id]
+            out.append((task, Stack((target,)), target.ref))
+    if row.adapter and row.adapter.recipe.task not in {t.id for t, _, _ in out}:
+        task = settings.registry.task(row.adapter.recipe.task)
+        named = row.own_task_only or task.id in {t.id for t in planned.tasks}
+        if named or ("intermediate" in task.roles and sources.available(settings, task, lang, "test")):
+            out.append((task, Stack(own), None))
+    return out
+
+
+def _compared(entry: Entry, base: Entry | None, task: Task) -> Entry:
+    """The entry with its paired difference to `base` on the same test items."""
+    if base is None:
+        return entry
+    result = paired_bootstrap(entry.cell.stats, base.cell.stats, METRICS[task.metrics[0]].reduce)
+    return replace(entry, delta=result.delta, delta_ci95=(result.low, result.high), p_value=result.p_value)
+
+
+def estimate(settings: Settings, jobs: Sequence[train.Job]) -> float | None:
+    """Seconds that the jobs will take, by the rate of finished runs in the store; None without any to go by."""
+    held = store.listing(settings.store)
+    total = 0.0
+    for job in jobs:
+        same = [
+            s
+            for s in held
+            if s.recipe.method == job.recipe.method
+            and s.recipe.backbone == job.recipe.backbone
+            and s.manifest.cost["steps"] >= 20
+        ]
+        if not same:
+            return None
+        rate = max(same, key=lambda s: s.manifest.created).manifest.cost["tokens_per_s"]
+        total += train.planned_tokens(job) / rate
+    return total
