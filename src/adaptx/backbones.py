@@ -6,6 +6,7 @@ A foreign `config.json` is data: its known fields are read against an allow-list
 
 import hashlib
 import json
+import logging
 import os
 from dataclasses import dataclass
 from functools import lru_cache
@@ -135,7 +136,7 @@ def locate(settings: Settings, name: str | None = None) -> BackboneFiles:
         if not (folder / file).is_file():
             raise AdaptxError("AX030", name, f"{file} is missing. A backbone needs {', '.join(FILES)}.")
     sha = hash_file(folder / "model.safetensors", settings.cache)
-    shown = name if spec.source == "folder" else spec.id
+    shown = name if spec.source == "folder" else spec.base_model or spec.id
     return BackboneFiles(name, shown, revision or sha[:16], spec.licence, folder, sha)
 
 
@@ -279,3 +280,5 @@ def quiet() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    for name in ("adapters", "bitsandbytes", "peft", "kernels"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -99,6 +99,7 @@ class RunOptions:
     lr: float | None = None
     precision: str = "auto"
     hyper: dict[str, object] = field(default_factory=dict)
+    temperature: float = 1.0  # of the mixture when several tasks share an adapter; 0: every task alike
 
     def __post_init__(self) -> None:
         for name, low in (("limit", 1), ("max_steps", 1), ("batch_tokens", 16)):

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,13 +18,16 @@ from adaptx.config import Settings
 from adaptx.data import sources
 from adaptx.data.examples import Dataset, ParallelExample
 from adaptx.errors import AdaptxError
-from adaptx.manifest import Manifest
+from adaptx.jobs import loaded
 from adaptx.metrics import METRICS
 from adaptx.recipe import canonical
 from adaptx.registry import Task
 from adaptx.scores import score_with_interval
 from adaptx.stack import Stack, assemble, packable
-from adaptx.train import loaded
+from adaptx.store import Stored
+
+if TYPE_CHECKING:
+    from adaptx.engine.model import Model as EngineModel
 
 EVALUATION_TOKENS = 4096
 
@@ -131,38 +134,40 @@ def _score(
     }
 
 
-def head_of(manifest: Manifest, folder: Path, hidden: int, task: Task) -> Any:
-    """The head saved in an adapter folder. Raises AX020 where its tensors are not this task's."""
+def head_of(stored: Stored, backbone: Backbone, task: Task) -> Any:
+    """The task's head saved in an adapter folder. Raises AX020 where its tensors are not this task's."""
     from safetensors.torch import load_file
 
     from adaptx.tasks import kind_of
 
-    head = kind_of(task).head(hidden, manifest.labels, task)
+    head = kind_of(task).head(backbone.hidden_size, stored.manifest.labels[task.id], task)
     try:
-        head.load_state_dict(load_file(folder / "head.safetensors"))
+        saved = load_file(stored.folder / "head.safetensors")
+        prefix = f"{task.id}."
+        head.load_state_dict({k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)})
     except (RuntimeError, OSError) as error:
-        raise AdaptxError("AX020", f"{manifest.ref} head.safetensors", f"it does not fit: {error}.") from None
+        raise AdaptxError("AX020", f"{stored.ref} head.safetensors", f"it does not fit: {error}.") from None
     return head
 
 
 def model_for(
-    settings: Settings, backbone: Backbone, stack: Stack, precision: str, head: Any = None, allow_mismatch: bool = False
-) -> Any:
-    """A `Model` that runs the stack with `head` on the settings' device."""
+    settings: Settings,
+    backbone: Backbone,
+    stack: Stack,
+    precision: str,
+    heads: dict[str, Any] | None = None,
+    allow_mismatch: bool = False,
+) -> "EngineModel":
+    """A model that runs the stack with `heads` by task id on the settings' device."""
     import torch
 
     from adaptx.engine.model import Model
 
     device = backbones.pick_device(settings.device)
     encoder = assemble(stack, backbone, settings.registry, precision, device, allow_mismatch)
-    return Model(
-        encoder,
-        head.to(device) if head is not None else None,
-        backbone.first_position,
-        torch.device(device),
-        precision,
-        packable(stack, settings.registry),
-    )
+    modules = torch.nn.ModuleDict(heads or {}).to(device)
+    packed = packable(stack, settings.registry)
+    return Model(encoder, modules, backbone.first_position, torch.device(device), precision, packed)
 
 
 def predict(
@@ -174,26 +179,21 @@ def predict(
     precision: str,
     allow_mismatch: bool = False,
 ) -> list[Any]:
-    """One prediction per example, in order, by the head of the stack's last adapter."""
+    """One prediction per example, in order, by the head of the stack's last adapter. Raises AX051 for another task."""
     from adaptx.data.tokenize import Text
     from adaptx.engine.model import summarise
     from adaptx.tasks import kind_of
 
     last = stack.adapters[-1]
-    if last.recipe.kind != task.kind:
-        raise AdaptxError("AX051", f"{stack} on {task.id}", f"its head is made for {last.recipe.kind}.")
-    kind = kind_of(task)
-    labels = last.manifest.labels
-    model = model_for(
-        settings,
-        backbone,
-        stack,
-        precision,
-        head_of(last.manifest, last.folder, backbone.hidden_size, task),
-        allow_mismatch,
-    )
-    features = kind.features(examples, Text.of(backbone, last.recipe.max_tokens), labels, task)
-    summary = summarise(model, features, kind.summary, EVALUATION_TOKENS)
+    spec = last.recipe.spec(task.id)
+    if spec is None or spec.kind != task.kind:
+        raise AdaptxError("AX051", f"{stack} on {task.id}", f"its head is made for {last.recipe.task}.")
+    kind, labels = kind_of(task), last.manifest.labels[task.id]
+    head = head_of(last, backbone, task)
+    model = model_for(settings, backbone, stack, precision, {task.id: head}, allow_mismatch)
+    text = Text.of(backbone, spec.max_tokens)
+    features = kind.refresh(kind.features(examples, text, labels, task), text, 0, -1)
+    summary = summarise(model, task.id, features, kind.summary, EVALUATION_TOKENS)
     return kind.decode(summary, features, examples, labels, task)
 
 

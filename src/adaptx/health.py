@@ -55,7 +55,7 @@ def _device() -> Iterator[Finding]:
         return
     import torch
 
-    from adaptx.train import precision_for
+    from adaptx.jobs import precision_for
 
     if torch.cuda.is_available():
         gpu = provenance.hardware("cuda")

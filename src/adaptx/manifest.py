@@ -32,13 +32,14 @@ class FileEntry(Model):
 
 
 class Manifest(Model):
-    """`cost`: seconds by phase, tokens, tokens per second, parameters, memory. `metrics`: split -> metric -> score."""
+    """`cost`: seconds by phase, tokens, tokens per second, parameters, memory. `metrics`: split -> metric -> score, with
+    several tasks TASK/SPLIT -> metric -> score."""
 
     schema_version: Literal[1] = 1
     run: str
     ref: str
     recipe: Recipe
-    labels: tuple[str, ...]
+    labels: dict[str, tuple[str, ...]]  # by task id
     files: tuple[FileEntry, ...]
     tensors: tuple[TensorEntry, ...]
     versions: dict[str, str]

@@ -10,9 +10,9 @@ from adaptx.config import Settings
 from adaptx.data.examples import ChoiceExample, Example, SpanExample, TextExample, WordsExample
 from adaptx.errors import AdaptxError
 from adaptx.evaluate import predict as predict_examples
+from adaptx.jobs import precision_for
 from adaptx.refs import Ref
 from adaptx.stack import Stack
-from adaptx.train import precision_for
 
 SEPARATOR = " ||| "
 FORMS = {
@@ -69,8 +69,10 @@ def predict(
     files = backbones.locate(settings)
     found = store.find(settings.store, ref, None if allow_mismatch else files.name)
     if not texts:
-        raise AdaptxError("AX070", "no text", f"expected at least one: {FORMS.get(found.recipe.kind, 'a text')}.")
-    task = settings.registry.task(found.recipe.task)
+        raise AdaptxError(
+            "AX070", "no text", f"expected at least one: {FORMS.get(found.recipe.tasks[0].kind, 'a text')}."
+        )
+    task = settings.registry.task(found.recipe.tasks[0].id)
     examples = [example_of(task.kind, text, str(i)) for i, text in enumerate(texts)]
     below = tuple(stack_of(settings, found))
     predictions = predict_examples(

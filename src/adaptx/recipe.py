@@ -24,12 +24,32 @@ class BackboneRef(Model):
 class DataRef(Model):
     """Where rows came from: file sha256, commit or generator version as `revision`; `rows` were used."""
 
+    task: str
     split: Literal["train", "dev", "test"]
     source: Literal["local", "hub", "sample"]
     id: str
     revision: str
     licence: str
     rows: int
+
+
+class TaskSpec(Model):
+    """What of a task changes a result: its kind, labels (None: collected from the data), length bound and options."""
+
+    id: str
+    kind: str
+    labels: tuple[str, ...] | None
+    max_tokens: int
+    options: dict[str, Any] = {}
+
+
+class Mixing(Model):
+    """How often each task of a multi-task run gives a batch: shares proportional to rows ** (1 / temperature).
+
+    proportional: temperature 1; uniform: every task alike (temperature infinite, written 0).
+    """
+
+    temperature: float = 1.0
 
 
 class Parent(Model):
@@ -60,11 +80,9 @@ class Recipe(Model):
     schema_version: Literal[1] = 1
     role: Literal["language", "intermediate", "target", "diagnostic"]
     lang: str
-    task: str
-    kind: str
-    labels: tuple[str, ...] | None
-    max_tokens: int
-    options: dict[str, Any] = {}
+    task: str  # the task's id; several joined by "+" are trained together
+    tasks: tuple[TaskSpec, ...]
+    mixing: Mixing | None = None
     backbone: BackboneRef
     method: str
     family: str
@@ -84,6 +102,10 @@ class Recipe(Model):
         for ref in value["data"]:
             del ref["licence"]
         return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+    def spec(self, task: str) -> TaskSpec | None:
+        """What the recipe says about one of its tasks; None where it is not among them."""
+        return next((t for t in self.tasks if t.id == task), None)
 
     @property
     def ref(self) -> str:

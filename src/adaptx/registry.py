@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from adaptx.errors import AdaptxError, unknown_name
 from adaptx.refs import ID
@@ -43,13 +43,15 @@ class Part(Model):
 
 
 class Source(Model):
-    """Where some languages of a task are to be had. `{lang}` in files, ids, configs and splits is replaced."""
+    """Where some languages of a task are to be had. `{lang}` and `{name}` in files, ids, configs and splits are
+    replaced."""
 
     kind: Literal["local", "hub", "sample"]
     languages: tuple[Lang, ...]
+    names: dict[Lang, str] = Field(default={}, exclude=True)  # what `{name}` stands for, where it is not the code
     licence: str
     note: str = ""  # how the data differs from what the task's name promises; shown beside every score
-    format: str | None = None  # local: a reader's name
+    format: str | None = None  # local: a reader's name (hub records are read as those of jsonl)
     options: dict[str, Any] = {}
     id: str | None = None  # hub: ORG/NAME; sample: generator kind
     config: str | None = None
@@ -58,8 +60,9 @@ class Source(Model):
     splits: dict[Literal["train", "dev", "test"], tuple[Part, ...]] = {}
 
     def at(self, lang: str) -> "Source":
-        """This source with `{lang}` filled in."""
+        """This source with `{lang}` and `{name}` filled in."""
         text = self.model_dump_json().replace("{lang}", lang).replace("{LANG}", lang.upper())
+        text = text.replace("{name}", self.names.get(lang, lang))
         return Source.model_validate_json(text)
 
 
@@ -84,6 +87,7 @@ class Task(Model):
     metrics: tuple[str, ...]  # the first one selects checkpoints
     options: dict[str, Any] = {}  # for the task kind
     train: TrainDefaults = TrainDefaults()
+    hyper: dict[str, dict[str, Any]] = {}  # by method: hyper-parameters that differ for this task
     sources: tuple[Source, ...]
 
     def languages(self, kinds: tuple[str, ...] = ("local", "hub", "sample")) -> tuple[str, ...]:
@@ -96,6 +100,7 @@ class BackboneSpec(Model):
 
     source: Literal["bundled", "hub", "folder"]
     id: str  # package, Hub id or path
+    base_model: str | None = None  # bundled: the Hub id of the model it was made from
     file: str | None = None
     revision: str | None = None
     licence: str = "unknown"

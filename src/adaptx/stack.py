@@ -31,6 +31,13 @@ class Stack:
         return next(iter(families), None)
 
 
+def names_of(stack: Stack) -> list[str]:
+    """The names that the stack's adapters carry on an assembled encoder, bottom up."""
+    if stack.family == "full":
+        return ["full"] * len(stack.adapters)
+    return [f"{adapter_name(s.recipe.lang, s.recipe.task)}_{i}" for i, s in enumerate(stack.adapters)]
+
+
 def adapter_name(lang: str, task: str) -> str:
     """The name an adapter carries inside other tools."""
     return f"{lang}_{task}".replace("+", "_").replace("-", "_")
@@ -53,14 +60,12 @@ def assemble(
 ) -> "PreTrainedModel":
     """An encoder over the shared frozen weights with the stack active and nothing trainable."""
     encoder = backbone.encoder(precision, device)
-    family = stack.family
-    names: list[str] = []
+    names = names_of(stack)
     spec: MethodSpec | None = None
-    for i, stored in enumerate(stack.adapters):
+    for name, stored in zip(names, stack.adapters, strict=True):
         check_backbone(stored, backbone, allow_mismatch)
         spec = registry.method(stored.recipe.method)
-        names.append(f"{adapter_name(stored.recipe.lang, stored.recipe.task)}_{i}" if family != "full" else "full")
-        methods.load(encoder, spec, names[-1], stored.adapter)
+        methods.load(encoder, spec, name, stored.adapter)
     if spec is not None:
         methods.activate(encoder, spec, names)
     encoder.requires_grad_(False)

@@ -13,13 +13,14 @@ from adaptx.config import RunOptions, Settings
 from adaptx.data import sources
 from adaptx.errors import AdaptxError
 from adaptx.evaluate import Cell, cell
+from adaptx.jobs import Job, planned_tokens, precision_for, prepare
 from adaptx.metrics import METRICS
 from adaptx.metrics.bootstrap import paired_bootstrap
 from adaptx.refs import Ref
 from adaptx.registry import Task
 from adaptx.stack import Stack
 from adaptx.store import Stored
-from adaptx.train import Report, precision_for, silent
+from adaptx.train import Report, silent
 
 TARGET_TRAINING_LANGUAGE = "en"
 
@@ -127,7 +128,7 @@ class Plan:
     systems: list[System]
     tasks: list[Task]
     targets: dict[tuple[int, str], Stored]
-    jobs: dict[tuple[int, str], train.Job]
+    jobs: dict[tuple[int, str], Job]
     missing: list[str]
 
 
@@ -151,7 +152,7 @@ def plan(
             if row.own_task_only or task.kind == "retrieval" or "target" not in task.roles:
                 continue
             if may_train:
-                job = train.prepare(
+                job = prepare(
                     settings,
                     TARGET_TRAINING_LANGUAGE,
                     task.id,
@@ -221,8 +222,8 @@ def _cells(settings: Settings, lang: str, planned: Plan, i: int) -> list[tuple[T
         elif (i, task.id) in planned.targets:
             target = planned.targets[i, task.id]
             out.append((task, Stack((target,)), target.ref))
-    if row.adapter and row.adapter.recipe.task not in {t.id for t, _, _ in out}:
-        task = settings.registry.task(row.adapter.recipe.task)
+    for spec in row.adapter.recipe.tasks if row.adapter else ():
+        task = settings.registry.task(spec.id)
         named = row.own_task_only or task.id in {t.id for t in planned.tasks}
         if named or ("intermediate" in task.roles and sources.available(settings, task, lang, "test")):
             out.append((task, Stack(own), None))
@@ -237,7 +238,7 @@ def _compared(entry: Entry, base: Entry | None, task: Task) -> Entry:
     return replace(entry, delta=result.delta, delta_ci95=(result.low, result.high), p_value=result.p_value)
 
 
-def estimate(settings: Settings, jobs: Sequence[train.Job]) -> float | None:
+def estimate(settings: Settings, jobs: Sequence[Job]) -> float | None:
     """Seconds that the jobs will take, by the rate of finished runs in the store; None without any to go by."""
     held = store.listing(settings.store)
     total = 0.0
@@ -252,5 +253,5 @@ def estimate(settings: Settings, jobs: Sequence[train.Job]) -> float | None:
         if not same:
             return None
         rate = max(same, key=lambda s: s.manifest.created).manifest.cost["tokens_per_s"]
-        total += train.planned_tokens(job) / rate
+        total += planned_tokens(job) / rate
     return total

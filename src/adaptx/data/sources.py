@@ -18,6 +18,7 @@ from adaptx.recipe import canonical
 from adaptx.registry import Part, Source, Task
 
 Split = Literal["train", "dev", "test"]
+HELD_OUT: tuple[Split, ...] = ("dev", "test")
 
 
 def pick(settings: Settings, task: Task, lang: str) -> Source:

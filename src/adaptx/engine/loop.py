@@ -15,7 +15,7 @@ import torch
 
 from adaptx.engine import checkpoint
 from adaptx.engine.model import Model
-from adaptx.engine.packing import Features, Packed, epoch_plan, pack
+from adaptx.engine.packing import Features, IntArray, Packed, pack
 from adaptx.errors import AdaptxError
 from adaptx.methods import trainable
 
@@ -56,12 +56,21 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Work:
+    """One batch to come: sequences `rows` of a task's features."""
+
+    task: str
+    features: Features
+    rows: IntArray
+
+
+@dataclass(frozen=True)
 class Hooks:
-    """`refresh(epoch)` gives the features of an epoch, `loss(logits, batch)` its mean loss, `evaluate()` a dev score
+    """`plan(epoch)` gives the batches of an epoch, `loss(task, batch)` the mean loss of one, `evaluate()` a dev score
     (higher is better), `report(progress, steps, rate)` is called after each step with planned steps and tokens/s."""
 
-    refresh: Callable[[int], Features]
-    loss: Callable[[torch.Tensor, Packed], torch.Tensor]
+    plan: Callable[[int], list[Work]]
+    loss: Callable[[str, Packed], torch.Tensor]
     evaluate: Callable[[], float] | None
     report: Callable[[Progress, int, float], None]
 
@@ -74,10 +83,9 @@ def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
 
 def parameters(model: Model) -> dict[str, torch.nn.Parameter]:
     """Everything that trains, encoder and head, by a stable name."""
-    assert model.head is not None
     return {
         **{f"encoder.{k}": v for k, v in trainable(model.encoder).items()},
-        **{f"head.{k}": v for k, v in trainable(model.head).items()},
+        **{f"head.{k}": v for k, v in trainable(model.heads).items()},
     }
 
 
@@ -99,22 +107,19 @@ def train(model: Model, hooks: Hooks, options: LoopOptions, folder: Path | None 
     if folder and checkpoint.exists(folder):
         now, best = _restore(folder, weights, optimiser)
 
-    plans = [
-        len(epoch_plan(hooks.refresh(e), options.batch_tokens, options.seed, e))
-        for e in range(math.ceil(options.epochs))
-    ]
+    plans = [len(hooks.plan(e)) for e in range(math.ceil(options.epochs))]
     steps = math.ceil(sum(plans) * options.epochs / len(plans))
     steps = min(steps, options.max_steps or steps)
     saved_at = time.monotonic()
     while now.step < steps and not (options.patience is not None and now.stale > options.patience):
-        features = hooks.refresh(now.epoch)
-        plan = epoch_plan(features, options.batch_tokens, options.seed, now.epoch)
+        plan = hooks.plan(now.epoch)
         while now.batch < len(plan) and now.step < steps:
             began = time.monotonic()
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(now.step, steps, options.lr, options.warmup)
-            batch = pack(features, plan[now.batch], model.first_position, model.buckets).to(model.device)
-            now.losses.append(_step(model, hooks, optimiser, list(weights.values()), batch, options))
+            work = plan[now.batch]
+            batch = pack(work.features, work.rows, model.first_position, model.buckets).to(model.device)
+            now.losses.append(_step(model, hooks, optimiser, list(weights.values()), work.task, batch, options))
             now.step, now.batch, now.tokens = now.step + 1, now.batch + 1, now.tokens + batch.tokens
             now.train_seconds += time.monotonic() - began
             hooks.report(now, steps, now.tokens / now.train_seconds)
@@ -140,13 +145,14 @@ def _step(
     hooks: Hooks,
     optimiser: torch.optim.Optimizer,
     weights: list[torch.nn.Parameter],
+    task: str,
     batch: Packed,
     options: LoopOptions,
 ) -> float:
     """One optimiser step; returns the loss."""
     model.train(True)
     try:
-        loss = hooks.loss(model(batch), batch)
+        loss = hooks.loss(task, batch)
         loss.backward()  # type: ignore[no-untyped-call]
     except torch.OutOfMemoryError:
         raise AdaptxError(

@@ -24,7 +24,7 @@ class Model:
     """`precision`: "fp32", or "bf16" for autocast. `packable` False: the library's own padded forward is used."""
 
     encoder: "PreTrainedModel"
-    head: nn.Module | None
+    heads: nn.ModuleDict  # by task id
     first_position: int
     device: torch.device
     precision: str
@@ -45,17 +45,15 @@ class Model:
         with self.autocast():
             return run(self.encoder, batch, every_layer)
 
-    def __call__(self, batch: Packed) -> torch.Tensor:
-        """Head outputs [S, C] in float32."""
-        assert self.head is not None
+    def __call__(self, task: str, batch: Packed) -> torch.Tensor:
+        """Outputs [S, C] of the task's head in float32."""
         picked: torch.Tensor = self.states(batch)[batch.select]
-        return self.head(picked.float())  # type: ignore[no-any-return]
+        return self.heads[task](picked.float())  # type: ignore[no-any-return]
 
     def train(self, mode: bool = True) -> None:
         """Dropout on or off, in encoder and head."""
-        for module in (self.encoder, self.head):
-            if module is not None:
-                module.train(mode)
+        self.encoder.train(mode)
+        self.heads.train(mode)
 
 
 def encode_packed(encoder: "PreTrainedModel", batch: Packed, every_layer: bool = False) -> Any:
@@ -92,13 +90,14 @@ def encode_padded(encoder: "PreTrainedModel", batch: Packed, every_layer: bool =
 
 @torch.no_grad()
 def summarise(
-    model: Model, features: Features, summary: Callable[[torch.Tensor, Packed], torch.Tensor], budget: int
+    model: Model, task: str, features: Features, summary: Callable[[torch.Tensor, Packed], torch.Tensor], budget: int
 ) -> np.ndarray[Any, Any]:
     """`summary` of the head outputs for all selected positions, in the features' order: [S, k] float32."""
     model.train(False)
     out: np.ndarray[Any, Any] | None = None
     for batch in batches(features, budget, model.first_position, model.buckets):
-        part = summary(model(batch.to(model.device)), batch).float().cpu().numpy()
+        on_device = batch.to(model.device)
+        part = summary(model(task, on_device), on_device).float().cpu().numpy()
         if out is None:
             out = np.zeros((len(features.select), part.shape[1]), np.float32)
         out[batch.selected] = part

@@ -5,7 +5,7 @@ explicit, and `select` says which tokens a head reads. T: tokens, n: sequences, 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ class Features:
     select: [S] positions inside each sequence that the head reads; select_offsets: [n + 1].
     targets: [S] what the head should say there. example: [n] the example a sequence belongs to; sequences of one
     `unit` [n] (equal, adjacent numbers) always share a batch: the choices of one question.
+    extra: [S] arrays that only the task kind's decoding reads.
     """
 
     ids: IntArray
@@ -32,6 +33,7 @@ class Features:
     targets: IntArray
     example: IntArray
     unit: IntArray
+    extra: dict[str, IntArray] = field(default_factory=dict)
 
     @property
     def sequences(self) -> int:

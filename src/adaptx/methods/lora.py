@@ -57,7 +57,7 @@ def save(encoder: PreTrainedModel, name: str, folder: Path, backbone_id: str) ->
     config.base_model_name_or_path, config.inference_mode = backbone_id, True
     config.save_pretrained(str(folder))
     config.inference_mode = False
-    state = peft.get_peft_model_state_dict(encoder, adapter_name=name)
+    state = peft.get_peft_model_state_dict(encoder, adapter_name=name, save_embedding_layers=False)
     save_file(
         {f"base_model.model.{k}": v.detach().float().contiguous().cpu() for k, v in state.items()},
         folder / WEIGHTS,

@@ -1,0 +1,176 @@
+"""A model in training: encoder with fresh or inherited weights, one head per task, features, batches, scores.
+
+Built from a resolved job; knows no store and writes nothing.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from adaptx import backbones, methods
+from adaptx.data import sources
+from adaptx.data.tokenize import Text
+from adaptx.engine.loop import Work
+from adaptx.engine.model import Model, summarise
+from adaptx.engine.packing import Features, IntArray, Packed, epoch_plan
+from adaptx.jobs import Job
+from adaptx.metrics import METRICS
+from adaptx.recipe import Mixing
+from adaptx.registry import Task
+from adaptx.scores import score_all
+from adaptx.stack import adapter_name, assemble, names_of, packable
+from adaptx.tasks import Kind, kind_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Part:
+    """One task of a learner: its kind, labels and features by split."""
+
+    task: Task
+    kind: Kind
+    text: Text
+    labels: tuple[str, ...]
+    features: dict[sources.Split, Features]
+
+
+@dataclass
+class Learner:
+    """What the training loop works on. `name`: what the trained adapter is called on the encoder."""
+
+    job: Job
+    model: Model
+    parts: dict[str, Part]
+    name: str
+    best_dev: tuple[float, dict[str, dict[str, float]]] | None = None  # this process's best dev score and its metrics
+
+    def loss(self, task: str, batch: Packed) -> torch.Tensor:
+        """Mean loss of a batch of one of the tasks."""
+        return self.parts[task].kind.loss(self.model(task, batch), batch)
+
+    def plan(self, epoch: int) -> list[Work]:
+        """The batches of an epoch; several tasks are interleaved by the recipe's mixture."""
+        recipe = self.job.recipe
+        shares = batch_shares({t: len(self._batches(t, 0)) for t in self.parts}, recipe.mixing or Mixing())
+        work: list[Work] = []
+        for task, share in shares.items():
+            features = self._refreshed(task, epoch)
+            rows: list[IntArray] = []
+            for turn in range(epoch * 1000, epoch * 1000 + 1000):
+                rows += self._batches(task, turn)
+                if len(rows) >= share:
+                    break
+            work += [Work(task, features, r) for r in rows[:share]]
+        if len(self.parts) == 1:
+            return work
+        return [work[i] for i in np.random.default_rng([recipe.seed, epoch, 1]).permutation(len(work))]
+
+    def _batches(self, task: str, turn: int) -> list[IntArray]:
+        recipe = self.job.recipe
+        return epoch_plan(self.parts[task].features["train"], recipe.optimiser.batch_tokens, recipe.seed, turn)
+
+    def _refreshed(self, task: str, epoch: int) -> Features:
+        part = self.parts[task]
+        return part.kind.refresh(part.features["train"], part.text, self.job.recipe.seed, epoch)
+
+    def scores(self, task: str, split: sources.Split) -> dict[str, float]:
+        """Every metric of a task on a split."""
+        part = self.parts[task]
+        examples = self.job.data[task][split].examples
+        features = part.kind.refresh(part.features[split], part.text, 0, -1)
+        budget = max(self.job.recipe.optimiser.batch_tokens, 2048)
+        summary = summarise(self.model, task, features, part.kind.summary, budget)
+        predictions = part.kind.decode(summary, features, examples, part.labels, part.task)
+        return score_all(part.task, predictions, part.kind.references(examples))
+
+    def dev_score(self) -> float:
+        """The mean over tasks of the metric that selects checkpoints, oriented so that higher is better."""
+        metrics = {t: self.scores(t, "dev") for t in self.parts}
+        score = float(np.mean([selection(m, self.parts[t].task.metrics[0]) for t, m in metrics.items()]))
+        if self.best_dev is None or score > self.best_dev[0]:
+            self.best_dev = (score, metrics)
+        return score
+
+    def final_scores(self, best: float | None) -> dict[str, dict[str, float]]:
+        """Dev and test metrics of the weights now loaded; `best`: their dev score, which saves scoring them again."""
+        out = {}
+        for task, part in self.parts.items():
+            for split in sources.HELD_OUT:
+                if split in part.features:
+                    known = split == "dev" and self.best_dev is not None and self.best_dev[0] == best
+                    scores = self.best_dev[1][task] if known and self.best_dev else self.scores(task, split)
+                    out[split if len(self.parts) == 1 else f"{task}/{split}"] = scores
+        return out
+
+    @property
+    def has_dev(self) -> bool:
+        """Whether every task has a dev split to select checkpoints by."""
+        return all("dev" in p.features for p in self.parts.values())
+
+
+def build(job: Job) -> Learner:
+    """The learner of a job on the settings' device, weights initialised from the recipe's seed."""
+    recipe, method = job.recipe, job.method
+    name = adapter_name(recipe.lang, recipe.task)
+    device = backbones.pick_device(job.settings.device)
+    backbone = backbones.load(job.files)
+    torch.manual_seed(recipe.seed)
+    encoder = (
+        backbone.encoder("fp32", device, private=True)
+        if method.family == "full"
+        else assemble(job.stack, backbone, job.settings.registry, recipe.precision, device)
+    )
+    if job.init_from is None:
+        methods.attach(encoder, method, recipe.hyper, name)
+    else:
+        methods.load(encoder, method, name, job.init_from.adapter)
+    methods.activate(encoder, method, [*names_of(job.stack), name])
+    for module in encoder.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = recipe.optimiser.dropout
+    parts = {t.id: _part(job, t, backbone) for t in job.tasks}
+    heads = nn.ModuleDict({t: p.kind.head(backbone.hidden_size, p.labels, p.task) for t, p in parts.items()})
+    if method.family == "full":
+        ids = np.concatenate([p.features["train"].ids for p in parts.values()])
+        _train_touched_rows(encoder, method, np.union1d(ids, list(backbone.special.values())))
+    methods.unfreeze(encoder, method, name)
+    packed = method.packable and packable(job.stack, job.settings.registry)
+    model = Model(
+        encoder, heads.to(device), backbone.first_position, torch.device(device), recipe.precision, packable=packed
+    )
+    return Learner(job, model, parts, name)
+
+
+def _part(job: Job, task: Task, backbone: backbones.Backbone) -> Part:
+    kind = kind_of(task)
+    text = Text.of(backbone, task.train.max_tokens)
+    data = job.data[task.id]
+    labels = kind.labels(task, data["train"].examples)
+    return Part(task, kind, text, labels, {s: kind.features(d.examples, text, labels, task) for s, d in data.items()})
+
+
+def _train_touched_rows(encoder: "PreTrainedModel", method: Any, ids: IntArray) -> None:
+    """Give the optimiser only the embedding rows that the training data and the special tokens use."""
+    device = encoder.embeddings.word_embeddings.weight.device
+    methods.family(method).keep_rows(encoder, torch.from_numpy(ids.astype(np.int64)).to(device))
+
+
+def batch_shares(batches: dict[str, int], mixing: Mixing) -> dict[str, int]:
+    """Batches per epoch of each task: as many in all as the tasks have, shared by size ** (1 / temperature).
+
+    Source: Devlin 2018 (multilingual BERT readme), Arivazhagan et al. 2019, section 4.2 (temperature sampling).
+    """
+    weights = {t: float(n) ** (1 / mixing.temperature) if mixing.temperature > 0 else 1.0 for t, n in batches.items()}
+    total, norm = sum(batches.values()), sum(weights.values())
+    return {t: max(1, round(total * w / norm)) for t, w in weights.items()}
+
+
+def selection(scores: dict[str, float], metric: str) -> float:
+    """The score that selects checkpoints, oriented so that higher is better."""
+    value = scores[METRICS[metric].name]
+    return value if METRICS[metric].higher_is_better else -value
