@@ -40,6 +40,21 @@ CONFIG_FIELDS: dict[str, type | tuple[type, ...]] = {
     "hidden_act": str,
 }
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
+ROBERTA_HEAD = {
+    "dense.weight": "lm_head.dense.weight",
+    "dense.bias": "lm_head.dense.bias",
+    "norm.weight": "lm_head.layer_norm.weight",
+    "norm.bias": "lm_head.layer_norm.bias",
+    "bias": "lm_head.bias",
+}
+BERT_HEAD = {
+    "dense.weight": "cls.predictions.transform.dense.weight",
+    "dense.bias": "cls.predictions.transform.dense.bias",
+    "norm.weight": "cls.predictions.transform.LayerNorm.weight",
+    "norm.bias": "cls.predictions.transform.LayerNorm.bias",
+    "bias": "cls.predictions.bias",
+}
+MASKED_HEAD = {"bert": BERT_HEAD, "roberta": ROBERTA_HEAD, "xlm-roberta": ROBERTA_HEAD}
 SPECIAL = {"start": ("<s>", "[CLS]"), "end": ("</s>", "[SEP]"), "pad": ("<pad>", "[PAD]"), "mask": ("<mask>", "[MASK]")}
 
 
@@ -70,6 +85,7 @@ class Backbone:
     first_position: int
     max_tokens: int
     special: dict[str, int]
+    masked_head: "dict[str, torch.Tensor]"  # the checkpoint's own masked-LM head by our names, empty where it has none
 
     @property
     def hidden_size(self) -> int:
@@ -251,7 +267,10 @@ def load(files: BackboneFiles) -> Backbone:
             raise AdaptxError("AX031", files.name, f"its tokenizer has none of {', '.join(names)}.")
         special[role] = ids[0]
     state = {k: found[k].float() for k in wanted}
-    return Backbone(files, config, state, tokenizer, first, config.max_position_embeddings - first, special)
+    head_names = MASKED_HEAD[config.model_type]
+    masked_head = {k: found[v].float() for k, v in head_names.items()} if found.keys() >= set(head_names.values()) else {}
+    limit = config.max_position_embeddings - first
+    return Backbone(files, config, state, tokenizer, first, limit, special, masked_head)
 
 
 def attention_modules(encoder: "PreTrainedModel") -> "list[torch.nn.Module]":

@@ -17,6 +17,7 @@ def non_commercial(licence: str) -> bool:
 def render(manifest: Manifest) -> str:
     """The card as Markdown with YAML front matter."""
     r, cost = manifest.recipe, manifest.cost
+    device = manifest.hardware.get("gpu") or manifest.hardware["cpu"]
     restricted = [x for x in manifest.licences if non_commercial(x)]
     licences = "; ".join(manifest.licences)
     front = [
@@ -50,7 +51,7 @@ def render(manifest: Manifest) -> str:
                 "",
                 f"{count(cost['trainable_parameters'])} trainable weights, {cost['steps']} steps of at most "
                 f"{r.optimiser.batch_tokens} tokens, peak learning rate {r.optimiser.lr:g}, {r.precision}, "
-                f"seed {r.seed}, {duration(cost['seconds']['train'])} on {manifest.hardware.get('gpu') or manifest.hardware['cpu']}.",
+                f"seed {r.seed}, {duration(cost['seconds']['train'])} on {device}.",
                 *(["", "Builds on:", "", *parents] if parents else []),
             ]
         ),

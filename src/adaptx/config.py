@@ -100,12 +100,15 @@ class RunOptions:
     precision: str = "auto"
     hyper: dict[str, object] = field(default_factory=dict)
     temperature: float = 1.0  # of the mixture when several tasks share an adapter; 0: every task alike
+    no_last_layer: bool = False  # MAD-X 2.0 (Pfeiffer et al. 2021, section 3.1): the last layer has no adapter
 
     def __post_init__(self) -> None:
         for name, low in (("limit", 1), ("max_steps", 1), ("batch_tokens", 16)):
             value = getattr(self, name)
             if value is not None and value < low:
                 raise AdaptxError("AX070", f"{name} = {value}", f"must be at least {low}.")
+        if self.temperature < 0:
+            raise AdaptxError("AX070", f"temperature = {self.temperature}", "must be 0 (uniform) or above.")
         for name in ("epochs", "lr"):
             value = getattr(self, name)
             if value is not None and not value > 0:

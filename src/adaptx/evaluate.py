@@ -140,7 +140,7 @@ def head_of(stored: Stored, backbone: Backbone, task: Task) -> Any:
 
     from adaptx.tasks import kind_of
 
-    head = kind_of(task).head(backbone.hidden_size, stored.manifest.labels[task.id], task)
+    head = kind_of(task).head(backbone, stored.manifest.labels[task.id], task)
     try:
         saved = load_file(stored.folder / "head.safetensors")
         prefix = f"{task.id}."

@@ -15,7 +15,7 @@ from adaptx.data import sources
 from adaptx.data.examples import Dataset
 from adaptx.errors import AdaptxError
 from adaptx.recipe import BackboneRef, DataRef, Mixing, Optimiser, Parent, Recipe, TaskSpec
-from adaptx.registry import MethodSpec, Task
+from adaptx.registry import MethodSpec, Task, TrainDefaults
 from adaptx.stack import Stack
 from adaptx.store import Stored
 
@@ -124,10 +124,15 @@ def prepare(
         ),
         method=options.method,
         family=method.family,
-        hyper={**method.hyper, **tasks[0].hyper.get(options.method, {}), **options.hyper},
+        hyper={
+            **method.hyper,
+            **tasks[0].hyper.get(options.method, {}),
+            **_layers(files, method, options),
+            **options.hyper,
+        },
         data=tuple(_data_refs(data)),
         data_options=_fingerprints(settings, tasks, lang, data),
-        optimiser=_optimiser(method, tasks, options),
+        optimiser=_optimiser(method, [sources.pick(settings, t, lang).training(t) for t in tasks], options),
         precision=precision_for(options.precision, backbones.pick_device(settings.device)),
         seed=options.seed,
         limit=options.limit,
@@ -169,13 +174,25 @@ def _fingerprints(
     return "+".join(parts)
 
 
-def _optimiser(method: MethodSpec, tasks: tuple[Task, ...], options: RunOptions) -> Optimiser:
+def _layers(files: BackboneFiles, method: MethodSpec, options: RunOptions) -> dict[str, Any]:
+    """Hyper-parameters that leave the last layer without an adapter, in the words of the method's library."""
+    if not options.no_last_layer:
+        return {}
+    depth = int(backbones.read_config(files.folder / "config.json").num_hidden_layers)
+    if method.family == "bottleneck":
+        return {"leave_out": [depth - 1]}
+    if method.family == "lora":
+        return {"layers_to_transform": list(range(depth - 1)), "layers_pattern": "layer"}
+    raise AdaptxError("AX051", method.title, "has no layers to leave out.")
+
+
+def _optimiser(method: MethodSpec, defaults: list[TrainDefaults], options: RunOptions) -> Optimiser:
     return Optimiser(
         lr=options.lr or method.lr,
-        epochs=options.epochs or max(t.train.epochs for t in tasks),
+        epochs=options.epochs or max(d.epochs for d in defaults),
         max_steps=options.max_steps,
-        batch_tokens=options.batch_tokens or max(t.train.batch_tokens for t in tasks),
+        batch_tokens=options.batch_tokens or max(d.batch_tokens for d in defaults),
         dropout=method.dropout,
         weight_decay=method.weight_decay,
-        patience=tasks[0].train.patience,
+        patience=defaults[0].patience,
     )

@@ -134,7 +134,7 @@ def build(job: Job) -> Learner:
         if isinstance(module, nn.Dropout):
             module.p = recipe.optimiser.dropout
     parts = {t.id: _part(job, t, backbone) for t in job.tasks}
-    heads = nn.ModuleDict({t: p.kind.head(backbone.hidden_size, p.labels, p.task) for t, p in parts.items()})
+    heads = nn.ModuleDict({t: p.kind.head(backbone, p.labels, p.task) for t, p in parts.items()})
     if method.family == "full":
         ids = np.concatenate([p.features["train"].ids for p in parts.values()])
         _train_touched_rows(encoder, method, np.union1d(ids, list(backbone.special.values())))

@@ -32,8 +32,8 @@ class FileEntry(Model):
 
 
 class Manifest(Model):
-    """`cost`: seconds by phase, tokens, tokens per second, parameters, memory. `metrics`: split -> metric -> score, with
-    several tasks TASK/SPLIT -> metric -> score."""
+    """`cost`: seconds by phase, tokens, tokens per second, parameters, memory. `metrics`: split -> metric -> score
+    (several tasks: TASK/SPLIT -> metric -> score)."""
 
     schema_version: Literal[1] = 1
     run: str

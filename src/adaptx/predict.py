@@ -13,6 +13,7 @@ from adaptx.evaluate import predict as predict_examples
 from adaptx.jobs import precision_for
 from adaptx.refs import Ref
 from adaptx.stack import Stack
+from adaptx.table import below
 
 SEPARATOR = " ||| "
 FORMS = {
@@ -74,11 +75,11 @@ def predict(
         )
     task = settings.registry.task(found.recipe.tasks[0].id)
     examples = [example_of(task.kind, text, str(i)) for i, text in enumerate(texts)]
-    below = tuple(stack_of(settings, found))
+    beneath = tuple(below(settings, found))
     predictions = predict_examples(
         settings,
         backbones.load(files),
-        Stack((*below, found)),
+        Stack((*beneath, found)),
         task,
         examples,
         precision_for(precision, backbones.pick_device(settings.device)),
@@ -92,15 +93,4 @@ def predict(
         if isinstance(example, ChoiceExample):
             row["prediction"] = example.choices[prediction]
         out.append(row)
-    return out
-
-
-def stack_of(settings: Settings, stored: store.Stored) -> list[store.Stored]:
-    """The adapters that `stored` was trained on top of, bottom up. Raises AX006 where one is gone."""
-    by_run = {s.manifest.run: s for s in store.listing(settings.store)} if stored.recipe.parent("stack") else {}
-    out = []
-    for parent in stored.recipe.parent("stack"):
-        if parent.run not in by_run:
-            raise AdaptxError("AX006", parent.ref, f"{stored.ref} stands on it, and the store does not have it.")
-        out.append(store.verified(by_run[parent.run].folder))
     return out

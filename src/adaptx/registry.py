@@ -42,6 +42,15 @@ class Part(Model):
     expect: int | None = None  # the number of rows the score is defined on; anything else is AX015
 
 
+class TrainDefaults(Model):
+    """How a task is trained unless the user says otherwise."""
+
+    epochs: float = 3
+    batch_tokens: int = 2048
+    max_tokens: int = 256  # longer inputs are truncated (pairs) or split (words, contexts)
+    patience: int | None = None  # evaluations without a better dev score before stopping
+
+
 class Source(Model):
     """Where some languages of a task are to be had. `{lang}` and `{name}` in files, ids, configs and splits are
     replaced."""
@@ -54,25 +63,23 @@ class Source(Model):
     format: str | None = None  # local: a reader's name (hub records are read as those of jsonl)
     options: dict[str, Any] = {}
     id: str | None = None  # hub: ORG/NAME; sample: generator kind
-    config: str | None = None
+    config: str | None = None  # hub: a configuration, or with a slash at its end a folder of the repository
     revision: str | None = None  # hub: 40 hex digits; None: resolved on first use and recorded
     verified: bool = False  # hub: whether id, columns and labels were seen to work
+    train: dict[
+        Literal["epochs", "batch_tokens", "patience"], float | None
+    ] = {}  # where the task's do not suit its size
     splits: dict[Literal["train", "dev", "test"], tuple[Part, ...]] = {}
+
+    def training(self, task: "Task") -> TrainDefaults:
+        """The task's training defaults with this source's own ones in place."""
+        return task.train.model_copy(update={str(k): v for k, v in self.train.items()})
 
     def at(self, lang: str) -> "Source":
         """This source with `{lang}` and `{name}` filled in."""
         text = self.model_dump_json().replace("{lang}", lang).replace("{LANG}", lang.upper())
         text = text.replace("{name}", self.names.get(lang, lang))
         return Source.model_validate_json(text)
-
-
-class TrainDefaults(Model):
-    """How a task is trained unless the user says otherwise."""
-
-    epochs: float = 3
-    batch_tokens: int = 2048
-    max_tokens: int = 256  # longer inputs are truncated (pairs) or split (words, contexts)
-    patience: int | None = None  # evaluations without a better dev score before stopping
 
 
 class Task(Model):
@@ -111,7 +118,7 @@ class BackboneSpec(Model):
 class MethodSpec(Model):
     """How a backbone is adapted: which library builds it and with which hyper-parameters."""
 
-    family: Literal["full", "bottleneck", "lora"]
+    family: Literal["full", "bottleneck", "lora", "probe"]
     title: str
     reference: str = ""
     lr: float  # peak learning rate

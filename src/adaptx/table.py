@@ -23,6 +23,7 @@ from adaptx.store import Stored
 from adaptx.train import Report, silent
 
 TARGET_TRAINING_LANGUAGE = "en"
+LANGUAGE_TASK = "mlm"
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,15 @@ class System:
     method: str
     adapter: Stored | None = None
     own_task_only: bool = False  # a target adapter named by the user: scored as it is
+    beneath: tuple[Stored, ...] = ()  # language adapters that the scored stack stands on
+    trained_on: tuple[Stored, ...] = ()  # language adapters that its target adapters are trained on
+    label: str = ""  # which of several rows of one adapter this is
     tasks: dict[str, Entry] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        return self.adapter.ref if self.adapter else f"none:{self.method}"
+        name = self.adapter.ref if self.adapter else f"none:{self.method}"
+        return f"{name} ({self.label})" if self.label else name
 
 
 @dataclass(frozen=True)
@@ -99,12 +104,58 @@ def systems(settings: Settings, backbone: str, wanted: Sequence[Ref], method: st
     else:
         held = [s for s in store.listing(settings.store) if s.recipe.backbone.name == backbone]
         rows = [System(s.recipe.method, s) for s in held if s.recipe.role == "intermediate"]
-        rows = [row for row in rows if row.adapter and not row.adapter.recipe.parent("stack")]
         plain = {s.recipe.method for s in held if s.recipe.role == "target" and not s.recipe.parents}
         if plain and not rows:
             return [System(m) for m in sorted(plain)]
     methods = sorted({r.method for r in rows if not r.own_task_only}) or ([] if rows else [method])
     return [*(System(m) for m in methods), *rows]
+
+
+def language_adapter(settings: Settings, backbone: str, lang: str, method: str) -> Stored:
+    """The newest language adapter of `lang` trained by `method`. Raises AX006."""
+    return store.find(settings.store, Ref(lang, LANGUAGE_TASK, method), backbone)
+
+
+def on_language_adapters(
+    settings: Settings, backbone: str, lang: str, rows: list[System], ablate: bool
+) -> list[System]:
+    """Put language adapters under the rows that need them.
+
+    A row whose adapter was trained on a source language's adapter is scored on the target language's instead (MAD-X).
+    With `ablate` every row is shown three times over one set of target adapters, which stand on the English language
+    adapter: with the target language's adapter, with none, and with the English one kept. Raises AX006.
+    """
+    out: list[System] = []
+    for row in rows:
+        stacked = row.adapter is not None and bool(row.adapter.recipe.parent("stack"))
+        if not ablate and not stacked:
+            out.append(row)
+            continue
+        own = language_adapter(settings, backbone, lang, row.method)
+        if row.own_task_only and row.adapter:
+            base: tuple[Stored, ...] = tuple(below(settings, row.adapter))
+        else:
+            base = (language_adapter(settings, backbone, TARGET_TRAINING_LANGUAGE, row.method),)
+        out.append(replace(row, beneath=(own,), trained_on=base, label=f"on {_short(own)}", tasks={}))
+        if ablate:
+            kept = f"{', '.join(_short(s) for s in base) or 'nothing'} kept"
+            out.append(replace(row, beneath=(), trained_on=base, label="no language adapter", tasks={}))
+            out.append(replace(row, beneath=base, trained_on=base, label=kept, tasks={}))
+    return out
+
+
+def _short(stored: Stored) -> str:
+    return f"{stored.recipe.lang}/{stored.recipe.task}"
+
+
+def below(settings: Settings, stored: Stored) -> list[Stored]:
+    """The adapters that `stored` was trained on top of, bottom up. Raises AX006 where one is gone."""
+    parents = stored.recipe.parent("stack")
+    by_run = {s.manifest.run: s for s in store.listing(settings.store)} if parents else {}
+    for parent in parents:
+        if parent.run not in by_run:
+            raise AdaptxError("AX006", parent.ref, f"{stored.ref} stands on it, and the store does not have it.")
+    return [store.verified(by_run[p.run].folder) for p in parents]
 
 
 def target_tasks(settings: Settings, lang: str, names: Sequence[str] | None) -> list[Task]:
@@ -132,6 +183,18 @@ class Plan:
     missing: list[str]
 
 
+def stacked(settings: Settings, lang: str, refs: Sequence[Ref], tasks: Sequence[str] | None) -> Plan:
+    """The plan that scores one explicit stack, bottom up, on its last adapter's tasks and on retrieval. Raises AX006."""
+    backbone = backbones.locate(settings).name
+    adapters = tuple(store.find(settings.store, ref, backbone) for ref in refs)
+    top = adapters[-1]
+    row = System(top.recipe.method, top, own_task_only=True, beneath=adapters[:-1])
+    row.label = f"on {', '.join(_short(s) for s in row.beneath)}" if row.beneath else ""
+    own = [t.id for t in top.recipe.tasks]
+    columns = target_tasks(settings, lang, own if tasks is None else tasks)
+    return Plan([row], columns, {}, {}, [])
+
+
 def plan(
     settings: Settings,
     lang: str,
@@ -140,11 +203,14 @@ def plan(
     tasks: Sequence[str] | None = None,
     adapters: Sequence[Ref] = (),
     may_train: bool = True,
+    ablate: bool = False,
 ) -> Plan:
     """Resolve an evaluation without training or scoring. Raises AX001, AX002, AX006, AX014."""
     settings.registry.check_language(lang)
     files = backbones.locate(settings)
-    rows = systems(settings, files.name, adapters, options.method)
+    rows = on_language_adapters(
+        settings, files.name, lang, systems(settings, files.name, adapters, options.method), ablate
+    )
     columns = target_tasks(settings, lang, tasks)
     out = Plan(rows, columns, {}, {}, [])
     for i, row in enumerate(rows):
@@ -158,6 +224,7 @@ def plan(
                     task.id,
                     replace(options, method=row.method),
                     init_from=row.adapter,
+                    stack=Stack(row.trained_on),
                 )
                 done = job.done
                 if done is None:
@@ -194,13 +261,18 @@ def run(
     """Train what the plan says is missing, score every cell, compare with the row without intermediate task."""
     precision = precision_for(options.precision, backbones.pick_device(settings.device))
     for at, job in planned.jobs.items():
-        planned.targets[at] = train.run(job, report)
+        planned.targets[at] = train.run(job, report)  # a second row with the same recipe finds it finished
     for i, row in enumerate(planned.systems):
         for task, stack, target in _cells(settings, lang, planned, i):
             report("score", {"system": row.name, "task": task.id})
             scored = cell(settings, stack, task, lang, precision, allow_mismatch)
             base = next(
-                (s.tasks.get(task.id) for s in planned.systems if s.adapter is None and s.method == row.method), None
+                (
+                    s.tasks.get(task.id)
+                    for s in planned.systems
+                    if s.adapter is None and (s.method, s.label) == (row.method, row.label)
+                ),
+                None,
             )
             row.tasks[task.id] = _compared(Entry(scored, target), base, task) if row.adapter else Entry(scored, target)
     if not any(s.tasks for s in planned.systems):
@@ -217,16 +289,16 @@ def _cells(settings: Settings, lang: str, planned: Plan, i: int) -> list[tuple[T
     own = (row.adapter,) if row.adapter else ()
     out: list[tuple[Task, Stack, str | None]] = []
     for task in planned.tasks:
-        if task.kind == "retrieval" and not row.own_task_only:
-            out.append((task, Stack(own), None))
+        if task.kind == "retrieval":
+            out.append((task, Stack((*row.beneath, *own)), None))
         elif (i, task.id) in planned.targets:
             target = planned.targets[i, task.id]
-            out.append((task, Stack((target,)), target.ref))
+            out.append((task, Stack((*row.beneath, target)), target.ref))
     for spec in row.adapter.recipe.tasks if row.adapter else ():
         task = settings.registry.task(spec.id)
         named = row.own_task_only or task.id in {t.id for t in planned.tasks}
         if named or ("intermediate" in task.roles and sources.available(settings, task, lang, "test")):
-            out.append((task, Stack(own), None))
+            out.append((task, Stack((*row.beneath, *own)), None))
     return out
 
 

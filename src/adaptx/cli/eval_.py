@@ -14,6 +14,13 @@ def evaluate(
         typer.Option("--adapter", help="Only these adapters, LANG/TASK[:METHOD][@RUN]; may be given several times."),
     ] = None,
     tasks: Annotated[str | None, typer.Option("--tasks", help="Only these tasks, separated by commas.")] = None,
+    stack: o.StackRefs = None,
+    ablate: Annotated[
+        bool,
+        typer.Option(
+            "--ablate", help="Three rows each: on the language's adapter, on none, on the source language's one."
+        ),
+    ] = False,
     no_train: Annotated[bool, typer.Option("--no-train", help="Score what the store has, train nothing.")] = False,
     method: o.Method = "pfeiffer",
     seed: o.Seed = 0,
@@ -42,21 +49,21 @@ def evaluate(
     from adaptx import backbones, table
     from adaptx.cli.result import print_table
     from adaptx.cli.screen import Reporter, print_json, say
-    from adaptx.refs import parse_ref
+    from adaptx.refs import parse_ref, parse_refs
     from adaptx.units import duration
 
     backbones.quiet()
     settings = o.Places(profile, store, data_root, cache, registry, backbone, device).settings()
     say(settings.describe())
     options = o.run_options(method, seed, limit, epochs, max_steps, batch_tokens, lr, precision)
-    planned = table.plan(
-        settings,
-        lang,
-        options,
-        tasks=[t.strip() for t in tasks.split(",")] if tasks else None,
-        adapters=[parse_ref(a) for a in adapter or []],
-        may_train=not no_train,
-    )
+    names = [t.strip() for t in tasks.split(",")] if tasks else None
+    if stack:
+        planned = table.stacked(settings, lang, parse_refs(stack), names)
+    else:
+        chosen = [parse_ref(a) for a in adapter or []]
+        planned = table.plan(
+            settings, lang, options, tasks=names, adapters=chosen, may_train=not no_train, ablate=ablate
+        )
     if planned.jobs:
         seconds = table.estimate(settings, list(planned.jobs.values()))
         about = f"about {duration(seconds)}" if seconds is not None else "no finished run to estimate the time by yet"

@@ -108,6 +108,16 @@ AllowMismatch = Annotated[
 ]
 
 
+StackRefs = Annotated[
+    str | None,
+    typer.Option(
+        "--stack",
+        help="Frozen adapters to stand on, LANG/TASK[:METHOD][@RUN], bottom up, separated by commas.",
+        rich_help_panel=TRAINING,
+    ),
+]
+
+
 @dataclass(frozen=True)
 class Places:
     """Values of the shared place flags, as typed."""

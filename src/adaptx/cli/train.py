@@ -17,6 +17,16 @@ def adapter(
     lang: Lang,
     task: Task,
     method: o.Method = "pfeiffer",
+    stack: o.StackRefs = None,
+    init_from: Annotated[
+        str | None, typer.Option("--init-from", help="Start from this adapter's weights; its head is dropped.")
+    ] = None,
+    no_last_layer: Annotated[
+        bool, typer.Option("--no-last-layer", help="No adapter in the last layer (MAD-X 2.0).")
+    ] = False,
+    temperature: Annotated[
+        float, typer.Option("--temperature", help="Mixture of several tasks: 1 proportional to rows, 0 uniform.")
+    ] = 1.0,
     seed: o.Seed = 0,
     limit: o.Limit = None,
     epochs: o.Epochs = None,
@@ -34,11 +44,16 @@ def adapter(
     as_json: o.AsJson = False,
     debug: o.Debug = False,
 ) -> None:
-    """Train an adapter on one task in one language, and keep it in the store."""
+    """Train an adapter on one task in one language, and keep it in the store.
+
+    Several tasks joined by "+" (anli+qqp) share one adapter and have a head each.
+    """
+    from dataclasses import replace
+
     places = o.Places(profile, store, data_root, cache, registry, backbone, device)
-    _train(
-        lang, task, places, o.run_options(method, seed, limit, epochs, max_steps, batch_tokens, lr, precision), as_json
-    )
+    options = o.run_options(method, seed, limit, epochs, max_steps, batch_tokens, lr, precision)
+    options = replace(options, temperature=temperature, no_last_layer=no_last_layer)
+    _train(lang, task, places, options, as_json, init_from, stack)
 
 
 def full(
@@ -68,14 +83,27 @@ def full(
     )
 
 
-def _train(lang: str, task: str, places: o.Places, options: "RunOptions", as_json: bool) -> None:
+def _train(
+    lang: str,
+    task: str,
+    places: o.Places,
+    options: "RunOptions",
+    as_json: bool,
+    init_from: str | None = None,
+    stack: str | None = None,
+) -> None:
     from adaptx import backbones, train
     from adaptx.cli.screen import Reporter, print_json, say
+    from adaptx.refs import parse_ref, parse_refs
+    from adaptx.stack import Stack
+    from adaptx.store import find
 
     backbones.quiet()
     settings = places.settings()
     say(settings.describe())
-    job = train.prepare(settings, lang, task, options)
+    beneath = [find(settings.store, ref, settings.backbone) for ref in parse_refs(stack)] if stack else []
+    origin = find(settings.store, parse_ref(init_from), settings.backbone) if init_from else None
+    job = train.prepare(settings, lang, task, options, init_from=origin, stack=Stack(tuple(beneath)))
     report = Reporter()
     try:
         stored = train.run(job, report)

@@ -52,7 +52,7 @@ def available(settings: Settings, task: Task, lang: str, split: Split) -> bool:
 
 def fingerprint(source: Source, splits: Sequence[Split]) -> str:
     """sha256 of everything in the source that changes which examples come out, notes and licence excepted."""
-    value = source.model_dump(mode="json", exclude={"languages", "licence", "note", "verified"})
+    value = source.model_dump(mode="json", exclude={"languages", "licence", "note", "verified", "train"})
     value["splits"] = {k: v for k, v in value["splits"].items() if k in splits}
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 

@@ -30,6 +30,12 @@ class Model:
     precision: str
     packable: bool = True
 
+    def __post_init__(self) -> None:
+        for head in self.heads.values():
+            bind = getattr(head, "bind", None)
+            if callable(bind):
+                bind(self.encoder)
+
     @property
     def buckets(self) -> bool:
         """Whether batches need the CPU's attention buckets."""

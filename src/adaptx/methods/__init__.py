@@ -1,7 +1,7 @@
 """How an encoder is adapted. One module per family; each offers the same five functions and knows no task.
 
     attach(encoder, name, hyper)      put fresh trainable weights called `name` on the encoder
-    load(encoder, name, folder)       put the weights in `folder` on the encoder, not trainable
+    load(encoder, name, folder, hyper)  put the weights in `folder` on the encoder, not trainable
     activate(encoder, names)          run with exactly these, in order
     unfreeze(encoder, name)           make `name`, and nothing else, trainable
     save(encoder, name, folder, id)   write what other tools read
@@ -39,7 +39,7 @@ def attach(encoder: "PreTrainedModel", spec: MethodSpec, hyper: dict[str, Any], 
 def load(encoder: "PreTrainedModel", spec: MethodSpec, name: str, folder: Path) -> None:
     """Put the saved weights in `folder` on the encoder, active and frozen."""
     module = family(spec)
-    module.load(encoder, name, folder)
+    module.load(encoder, name, folder, spec.hyper)
     module.activate(encoder, [name])
     encoder.requires_grad_(False)
 

@@ -8,11 +8,13 @@ import adapters
 from adapters.composition import Stack
 from transformers import PreTrainedModel
 
+OURS = ("adapters.", "invertible_adapters.", "prefix_tunings.", "prefix_gates.")
 CONFIGS = {
     "seq_bn": adapters.SeqBnConfig,
     "seq_bn_inv": adapters.SeqBnInvConfig,
     "double_seq_bn": adapters.DoubleSeqBnConfig,
     "par_bn": adapters.ParBnConfig,
+    "prefix_tuning": adapters.PrefixTuningConfig,
 }
 
 
@@ -34,7 +36,7 @@ def attach(encoder: PreTrainedModel, name: str, hyper: dict[str, Any]) -> None:
     _move_like_backbone(encoder)
 
 
-def load(encoder: PreTrainedModel, name: str, folder: Path) -> None:
+def load(encoder: PreTrainedModel, name: str, folder: Path, hyper: dict[str, Any]) -> None:
     """The folder's tensors must be verified beforehand: the library itself ignores missing ones."""
     _prepare(encoder)
     encoder.load_adapter(str(folder), load_as=name, use_safetensors=True, set_active=False)
@@ -47,10 +49,10 @@ def activate(encoder: PreTrainedModel, names: list[str]) -> None:
 
 
 def unfreeze(encoder: PreTrainedModel, name: str) -> None:
-    """Trainable: the adapter's own tensors, an invertible one included."""
+    """Trainable: the adapter's own tensors, an invertible one and shared prefixes included."""
     encoder.requires_grad_(False)
     for key, parameter in encoder.named_parameters():
-        if f".{name}." in f".{key}." and ("adapters." in key or "invertible_adapters." in key):
+        if f".{name}." in f".{key}." and any(part in key for part in OURS):
             parameter.requires_grad_(True)
 
 

@@ -54,7 +54,7 @@ def keep_rows(encoder: PreTrainedModel, ids: torch.Tensor) -> None:
     embeddings.word_embeddings = RowEmbedding(embeddings.word_embeddings.weight.detach(), ids)
 
 
-def load(encoder: PreTrainedModel, name: str, folder: Path) -> None:
+def load(encoder: PreTrainedModel, name: str, folder: Path, hyper: dict[str, Any]) -> None:
     """Replace every weight by the folder's."""
     device = encoder.embeddings.word_embeddings.weight.device
     dtype = encoder.embeddings.word_embeddings.weight.dtype

@@ -1,4 +1,8 @@
-"""Low-rank adapters through Hugging Face `peft`: the only importer of it. Knows no task and no store."""
+"""Low-rank and scaling adapters through Hugging Face `peft`: the only importer of it. Knows no task and no store.
+
+LoRA, DoRA and QLoRA share `peft.LoraConfig`; IA3 has a config of its own. With `quantise: nf4` the frozen linear layers
+are kept in 4 bits (bitsandbytes), which the adapter's own folder does not say: the registry's hyper-parameters do.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -6,33 +10,69 @@ from typing import Any
 import peft
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import PreTrainedModel
 
 WEIGHTS = "adapter_model.safetensors"
 ALL_LINEAR = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
+OURS = ("lora_", "ia3_")
 
 
 def attach(encoder: PreTrainedModel, name: str, hyper: dict[str, Any]) -> None:
-    """`hyper`: fields of `peft.LoraConfig`; all linear layers of the encoder unless `target_modules` says otherwise."""
-    config = peft.LoraConfig(**{"target_modules": ALL_LINEAR, **hyper})
+    """`hyper`: fields of `peft.LoraConfig` (all linear layers unless `target_modules` says otherwise) or, with
+    `config: ia3`, of `peft.IA3Config`; `quantise: nf4` for 4-bit frozen weights."""
+    fields = {k: v for k, v in hyper.items() if k not in ("config", "quantise")}
+    _quantise(encoder, hyper)
+    if hyper.get("config") == "ia3":
+        config: peft.PeftConfig = peft.IA3Config(**fields)
+    else:
+        config = peft.LoraConfig(**{"target_modules": ALL_LINEAR, **fields})
     _inject(encoder, name, config)
 
 
-def load(encoder: PreTrainedModel, name: str, folder: Path) -> None:
-    """The folder's tensors must be verified beforehand."""
-    config = peft.LoraConfig.from_pretrained(str(folder))
+def load(encoder: PreTrainedModel, name: str, folder: Path, hyper: dict[str, Any]) -> None:
+    """The folder's tensors must be verified beforehand. `hyper` says whether the frozen weights are quantised."""
+    _quantise(encoder, hyper)
+    config = peft.PeftConfig.from_pretrained(str(folder))
     config.inference_mode = False
     _inject(encoder, name, config)
     state = {k.removeprefix("base_model.model."): v for k, v in load_file(folder / WEIGHTS).items()}
     peft.set_peft_model_state_dict(encoder, state, adapter_name=name)
 
 
-def _inject(encoder: PreTrainedModel, name: str, config: peft.LoraConfig) -> None:
+def _inject(encoder: PreTrainedModel, name: str, config: peft.PeftConfig) -> None:
     peft.inject_adapter_in_model(config, encoder, name)
     _configs(encoder)[name] = config
-    for key, parameter in encoder.named_parameters():
-        if "lora_" in key and f".{name}." in f".{key}.":
-            parameter.data = parameter.data.float()  # injected in the frozen weights' dtype, trained in float32
+    for parameter in _own(encoder, name):
+        parameter.data = parameter.data.float()  # injected in the frozen weights' dtype, trained in float32
+
+
+def _own(encoder: PreTrainedModel, name: str) -> list[nn.Parameter]:
+    return [
+        p for key, p in encoder.named_parameters() if f".{name}." in f".{key}." and any(part in key for part in OURS)
+    ]
+
+
+def _quantise(encoder: PreTrainedModel, hyper: dict[str, Any]) -> None:
+    """Replace the encoder's linear layers by 4-bit ones (Dettmers et al. 2023, section 3), once."""
+    if hyper.get("quantise") != "nf4" or getattr(encoder, "is_loaded_in_4bit", False):
+        return
+    import bitsandbytes as bnb
+    import torch
+
+    device = encoder.embeddings.word_embeddings.weight.device
+    for parent in list(encoder.encoder.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Linear:
+                small = bnb.nn.Linear4bit(
+                    child.in_features, child.out_features, compute_dtype=torch.bfloat16, quant_type="nf4"
+                )
+                small.weight = bnb.nn.Params4bit(
+                    child.weight.detach().float().cpu(), requires_grad=False, quant_type="nf4"
+                )
+                small.bias = nn.Parameter(child.bias.detach().clone(), requires_grad=False)
+                setattr(parent, name, small.to(device))
+    encoder.is_loaded_in_4bit = True
 
 
 def activate(encoder: PreTrainedModel, names: list[str]) -> None:
@@ -45,9 +85,8 @@ def activate(encoder: PreTrainedModel, names: list[str]) -> None:
 def unfreeze(encoder: PreTrainedModel, name: str) -> None:
     """`set_adapter` makes everything it activates trainable, so freeze again and free `name` alone."""
     encoder.requires_grad_(False)
-    for key, parameter in encoder.named_parameters():
-        if f".{name}." in f".{key}." and "lora_" in key:
-            parameter.requires_grad_(True)
+    for parameter in _own(encoder, name):
+        parameter.requires_grad_(True)
 
 
 def save(encoder: PreTrainedModel, name: str, folder: Path, backbone_id: str) -> None:

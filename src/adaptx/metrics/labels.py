@@ -47,8 +47,13 @@ def macro_f1(labels: Sequence[str]) -> Metric:
 
 
 def likelihood_stats(predictions: Sequence[Any], references: Sequence[Any]) -> Stats:
-    """Summed negative log likelihoods (nats) and token counts -> [n, 2]: both. AX050 where the lengths differ."""
+    """Summed negative log likelihoods (nats) and token counts -> [n, 2]: both. AX050 where the lengths differ.
+
+    A prediction may also be the pair of both, with None as reference: masked tokens are counted by who masks them.
+    """
     require_pairs(predictions, references)
+    if all(r is None for r in references):
+        return np.asarray(predictions, dtype=np.float64).reshape(len(predictions), 2)
     return np.column_stack([np.asarray(predictions, dtype=np.float64), np.asarray(references, dtype=np.float64)])
 
 

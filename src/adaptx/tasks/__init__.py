@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from adaptx.backbones import Backbone
     from adaptx.data.examples import Example
     from adaptx.data.tokenize import Text
     from adaptx.engine.packing import Features, Packed
@@ -35,7 +36,7 @@ class Kind(Protocol):
     def refresh(self, features: "Features", text: "Text", seed: int, epoch: int) -> "Features":
         """The features of one epoch (masked language modelling draws new masks; all others return them as they are)."""
 
-    def head(self, hidden: int, labels: tuple[str, ...], task: "Task") -> "nn.Module":
+    def head(self, backbone: "Backbone", labels: tuple[str, ...], task: "Task") -> "nn.Module":
         """A fresh head, [S, H] -> [S, C]."""
 
     def loss(self, logits: "torch.Tensor", batch: "Packed") -> "torch.Tensor":

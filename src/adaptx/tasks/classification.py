@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from adaptx.backbones import Backbone
 from adaptx.data.examples import Example, TextExample
 from adaptx.data.tokenize import Text
 from adaptx.engine.packing import Encoded, Features, Packed, collect
@@ -38,9 +39,9 @@ def refresh(features: Features, text: Text, seed: int, epoch: int) -> Features:
     return features
 
 
-def head(hidden: int, labels: tuple[str, ...], task: Task) -> nn.Module:
+def head(backbone: Backbone, labels: tuple[str, ...], task: Task) -> nn.Module:
     """Dense, tanh, linear over the first token."""
-    return Classifier(hidden, len(labels))
+    return Classifier(backbone.hidden_size, len(labels))
 
 
 def loss(logits: torch.Tensor, batch: Packed) -> torch.Tensor:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from adaptx.backbones import Backbone
 from adaptx.data.examples import Example, WordsExample
 from adaptx.data.tokenize import Text
 from adaptx.engine.packing import Encoded, Features, Packed, collect
@@ -51,9 +52,9 @@ def refresh(features: Features, text: Text, seed: int, epoch: int) -> Features:
     return features
 
 
-def head(hidden: int, labels: tuple[str, ...], task: Task) -> nn.Module:
+def head(backbone: Backbone, labels: tuple[str, ...], task: Task) -> nn.Module:
     """Linear over the first token of each word."""
-    return Tagger(hidden, len(labels))
+    return Tagger(backbone.hidden_size, len(labels))
 
 
 def loss(logits: torch.Tensor, batch: Packed) -> torch.Tensor:

@@ -14,8 +14,16 @@ from adaptx.data.examples import DocumentExample, WordsExample
 from adaptx.data.readers.files import malformed, numbered_lines, row_id
 from adaptx.data.readers.options import invalid
 
-UPOS = frozenset(["ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN", "PUNCT", "SCONJ", "SYM", "VERB", "X"])
-PRECEDENCE = tuple(["VERB", "NOUN", "PROPN", "PRON", "ADJ", "NUM", "ADV", "INTJ", "AUX", "ADP", "DET", "PART", "CCONJ", "SCONJ", "X", "PUNCT"])
+# fmt: off
+UPOS = frozenset((
+    "ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN", "PUNCT", "SCONJ", "SYM",
+    "VERB", "X",
+))
+PRECEDENCE = (
+    "VERB", "NOUN", "PROPN", "PRON", "ADJ", "NUM", "ADV", "INTJ", "AUX", "ADP", "DET", "PART", "CCONJ", "SCONJ", "X",
+    "PUNCT",
+)
+# fmt: on
 COLUMNS = {"upos": 3, "xpos": 4, "deprel": 7}
 WORD_ID = re.compile(r"[1-9][0-9]*")
 RANGE_ID = re.compile(r"([1-9][0-9]*)-([1-9][0-9]*)")

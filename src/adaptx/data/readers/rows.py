@@ -1,4 +1,4 @@
-"""From one record of a table (a TSV, CSV or JSONL row) to one example, by a map from roles to columns.
+"""From one record of a table (a TSV, CSV or JSONL row, or the Hub's) to one example, by a map from roles to columns.
 
 This file knows neither files nor delimiters: a record is its place (for messages), its id and a way to get a column.
 """
@@ -8,11 +8,20 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Literal
 
-from adaptx.data.examples import ChoiceExample, Example, TextExample, WordsExample
+from adaptx.data.examples import (
+    ChoiceExample,
+    DocumentExample,
+    Example,
+    ParallelExample,
+    SpanExample,
+    TextExample,
+    WordsExample,
+)
 from adaptx.data.readers.options import invalid
 from adaptx.errors import AdaptxError
 
-Kind = Literal["text", "choice", "words"]
+Kind = Literal["text", "choice", "words", "span", "parallel", "document"]
+Misaligned = Literal["error", "search", "drop"]
 Column = str | int
 Columns = Mapping[str, Column | Sequence[Column]]
 Labels = Mapping[str | int, str | int]
@@ -21,6 +30,9 @@ ROLES: dict[Kind, tuple[tuple[str, ...], tuple[str, ...]]] = {  # kind -> requir
     "text": (("text",), ("pair", "label", "id")),
     "choice": (("choices",), ("context", "question", "label", "id", "choice_text", "choice_label")),
     "words": (("words",), ("tags", "id")),
+    "span": (("question", "context", "answers"), ("id",)),
+    "parallel": (("text", "english"), ("id",)),
+    "document": (("text",), ("id",)),
 }
 INSIDE_A_CHOICE = ("choice_text", "choice_label")  # these name keys of a choice, not columns of the record
 
@@ -48,22 +60,26 @@ class Rules:
     drop_labels: frozenset[str]
     question_map: Mapping[str, str] | None
     skip_blank: bool
+    on_misaligned: Misaligned
+    only: Mapping[str, str]
 
     def named(self) -> list[Column]:
         """Every column that the roles need."""
         values = [value for role, value in self.columns.items() if role not in INSIDE_A_CHOICE]
-        return [c for value in values for c in ([value] if isinstance(value, str | int) else value)]
+        return [c for value in (*values, *self.only) for c in ([value] if isinstance(value, str | int) else value)]
 
 
 def checked_rules(
     format: str,
     columns: Columns,
-    example: Kind,
-    labels: Labels | None,
-    threshold: float | None,
-    drop_labels: Sequence[str | int],
-    question_map: Mapping[str, str] | None,
-    skip_blank: bool,
+    example: Kind = "text",
+    labels: Labels | None = None,
+    threshold: float | None = None,
+    drop_labels: Sequence[str | int] = (),
+    question_map: Mapping[str, str] | None = None,
+    skip_blank: bool = False,
+    on_misaligned: Misaligned = "error",
+    only: Mapping[str, str] | None = None,
 ) -> Rules:
     """The checked rules; one AX010 lists every role and option that does not fit the kind of example."""
     required, optional = ROLES[example]
@@ -86,6 +102,8 @@ def checked_rules(
         ("question_map", question_map, "question"),
     ]
     faults += [f"'{name}' needs the role {role}." for name, value, role in needs if value and role not in columns]
+    if on_misaligned != "error" and example != "span":
+        faults.append("'on_misaligned' needs the example span.")
     if threshold is not None and example != "text":
         faults.append("'threshold' needs the example text.")
     if faults:
@@ -98,17 +116,22 @@ def checked_rules(
         frozenset(map(str, drop_labels)),
         question_map,
         skip_blank,
+        on_misaligned,
+        only or {},
     )
 
 
 def build(rules: Rules, record: Record) -> Example | None:
-    """The example of `record`, or None where its label is dropped or a text is blank and may be skipped.
+    """The example of `record`, or None where it is not among the `only` ones, its label or all its answers are dropped,
+    or a text is blank and may be skipped.
 
-    Raises AX012 for blank or non-text fields, unmapped labels and labels that point at no choice.
+    Raises AX012 for blank or non-text fields, unmapped labels, labels that point at no choice and misaligned answers.
     """
+    if any(not str(record.get(column)).startswith(start) for column, start in rules.only.items()):
+        return None
     if "label" in rules.columns and _raw_label(rules, record) in rules.drop_labels:
         return None
-    example = {"text": _text_example, "choice": _choice_example, "words": _words_example}[rules.kind](rules, record)
+    example = BUILDERS[rules.kind](rules, record)
     if isinstance(example, str):
         if rules.skip_blank:
             return None
@@ -156,6 +179,71 @@ def _choice_example(rules: Rules, record: Record) -> ChoiceExample | str:
             raise record.fault(f"expected as label one of {', '.join(names)}, found {raw!r}.")
         label = names[raw]
     return ChoiceExample(_id(rules, record), context or "", question or "", choices, label)
+
+
+def _span_example(rules: Rules, record: Record) -> SpanExample | str | None:
+    question, context = _text(rules, record, "question") or "", _text(rules, record, "context") or ""
+    for role, value in (("question", question), ("context", context)):
+        if not value.strip():
+            return role
+    given = _answers(rules, record)
+    answers = tuple(dict.fromkeys(a for a in (_aligned(rules, record, context, *pair) for pair in given) if a))
+    return SpanExample(_id(rules, record), question, context, answers) if bool(answers) == bool(given) else None
+
+
+def _answers(rules: Rules, record: Record) -> list[tuple[str, int]]:
+    """Texts and starts as the record has them: two parallel lists, or a list of objects."""
+    place = rules.columns["answers"]
+    value = record.get(place) if isinstance(place, str | int) else None
+    if isinstance(value, dict):
+        texts, starts = value.get("text"), value.get("answer_start")
+        if isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts):
+            value = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+    out: list[tuple[str, int]] = []
+    for item in value if isinstance(value, list) else [None]:
+        text, start = (item.get("text"), item.get("answer_start")) if isinstance(item, dict) else (None, None)
+        if not isinstance(text, str) or not text.strip() or not isinstance(start, int) or isinstance(start, bool):
+            raise record.fault("expected as answers the texts and, as whole numbers, their answer_start.")
+        out.append((text, start))
+    return out
+
+
+def _aligned(rules: Rules, record: Record, context: str, text: str, start: int) -> tuple[str, int] | None:
+    if start >= 0 and context.startswith(text, start):
+        return text, start
+    if rules.on_misaligned == "drop":
+        return None
+    places = [i for i in range(len(context) - len(text) + 1) if context.startswith(text, i)]
+    if rules.on_misaligned == "search" and places:
+        return text, min(places, key=lambda i: abs(i - start))
+    found = context[max(start, 0) : max(start, 0) + len(text)]
+    raise record.fault(
+        f"expected the answer {text!r} at character {start} of the context, found {found!r}.",
+        f"Fix it, or set on_misaligned: drop{', or search' if places else ''}.",
+    )
+
+
+def _parallel_example(rules: Rules, record: Record) -> ParallelExample | str:
+    text, english = _text(rules, record, "text") or "", _text(rules, record, "english") or ""
+    for role, value in (("text", text), ("english", english)):
+        if not value.strip():
+            return role
+    return ParallelExample(_id(rules, record), text.strip(), english.strip())
+
+
+def _document_example(rules: Rules, record: Record) -> DocumentExample | str:
+    text = _text(rules, record, "text") or ""
+    return DocumentExample(_id(rules, record), text) if text.strip() else "text"
+
+
+BUILDERS: dict[Kind, Callable[[Rules, Record], Example | str | None]] = {
+    "text": _text_example,
+    "choice": _choice_example,
+    "words": _words_example,
+    "span": _span_example,
+    "parallel": _parallel_example,
+    "document": _document_example,
+}
 
 
 def _choices(rules: Rules, record: Record) -> tuple[dict[str, int], tuple[str, ...]]:

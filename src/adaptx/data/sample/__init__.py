@@ -17,13 +17,13 @@ file of a related language and go through its sections:
   plural, third plural; one form stands for all, two for singular and plural. `object` is the case that a verb
   governs, `place` which of the place forms it takes, `pre` a preposition before its object, `particle` a separated
   prefix.
-- `templates`: the word order of a clause: main, neg, inv (after something fronted), sub (after a conjunction), want,
-  ask, alt (object before recipient), wh_subject, wh_other; each but main, neg, want, want_neg, ask and the two wh ones
-  falls back to main or neg. Slots are S subject, O object (OD only definite, OI only indefinite), PO prepositional
-  object, R recipient, RP recipient after the object, C predicate, M manner, W company, P place, T time, PRT separated
-  prefix, WH question word. `V.fin` is the clause's verb in a mode, `do.fin` that of another verb; other words stand as
-  they are, with /UPOS where the `words` table does not say it. `*` marks the head of a group, and a group in
-  parentheses is a verb phrase that the head takes.
+- `templates`: the word order of a clause. Needed: main, neg, want, want_neg, wh_subject, wh_other. Where they differ
+  from main or neg: inv and inv_neg (after something fronted), sub and sub_neg (after a conjunction), ask (yes-no
+  question), alt (object before recipient), and be_ before any of these for clauses with "to be". Slots are S subject,
+  O object (OD only definite, OI only indefinite), PO prepositional object, R recipient, RP recipient after the
+  object, C predicate, M manner, W company, P place, T time, PRT separated prefix, WH question word. `V.fin` is the
+  clause's verb in a mode, `do.fin` that of another verb; other words stand as they are, with /UPOS where the `words`
+  table does not say it. `*` marks the head of a group; a group in parentheses is a verb phrase that the head takes.
 - `np`: determiner, adjective form and noun form by definiteness, case and number or gender.
 - `links`, `report`, `relative`, `question`, ...: conjunctions and their commas, and the fixed words.
 Then run the tests of the sample corpus: they name what is missing and check that every category sequence is a sentence.

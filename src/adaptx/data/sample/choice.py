@@ -27,7 +27,7 @@ class Choice:
 def plan_choices(draw: Draw, count: int) -> Iterator[Choice]:
     """`count` texts with four choices each."""
     asks = (_deed, _need, _quality, _whereabouts)
-    return distinct(draw.world, lambda ask: ask(draw), [draw.pick(asks) for _ in range(count)])
+    return distinct(draw.world, lambda _: draw.pick(asks)(draw), range(count))
 
 
 def _finish(draw: Draw, clauses: list[Clause], prompt: str, choices: list[Clause], right: int,

@@ -36,7 +36,7 @@ def _reading(draw: Draw, without_answer: bool) -> Reading:
     question = _forget(draw, events[target], asked)
     if without_answer:
         question, events = _unanswerable(draw, question, asked, events, target)
-    if len([event for event in events if _fits(question, asked, event)]) != (0 if without_answer else 1):
+    if len([event for event in events if _fits(draw, question, asked, event)]) != (0 if without_answer else 1):
         raise NoLuck
     order = list(range(len(events)))
     draw.rng.shuffle(order)
@@ -46,28 +46,31 @@ def _reading(draw: Draw, without_answer: bool) -> Reading:
 
 def _events(draw: Draw, count: int) -> list[Clause]:
     verbs = tuple(name for name in draw.deeds if draw.world.verbs[name].telic)
-    first = draw.event(verbs, details=0.9)
-    events = [first]
+    events = [draw.event(verbs, details=0.9)]
     while len(events) < count:
-        kind, model = draw.rng.random(), draw.pick(events)
-        if kind < 0.45:
-            event = draw.event((model.verb,), details=0.7)
-        elif kind < 0.75:
-            event = draw.event(verbs, model.subject, details=0.7)
-        else:
-            event = draw.event(verbs, details=0.7)
-        if event.place and model.place and draw.chance(0.3) and not draw.world.verbs[event.verb].goal:
-            event = replace(event, place=model.place if model.place in draw.world.places else event.place)
-        events.append(event)
-    for event in events:
-        for other in events:
-            if event.place != other.place and draw.world.within(event.place, other.place):
-                raise NoLuck
-            for mine in (event.subject, event.object):
-                for theirs in (other.subject, other.object):
-                    if mine and theirs and mine != theirs and draw.world.related(mine.id, theirs.id):
-                        raise NoLuck
+        events.append(draw.retry(lambda: _another(draw, verbs, events)))
     return events
+
+
+def _another(draw: Draw, verbs: tuple[str, ...], events: list[Clause]) -> Clause:
+    """One more event that shares something with an earlier one; nothing in it has a second name."""
+    kind, model = draw.rng.random(), draw.pick(events)
+    if kind < 0.45:
+        event = draw.event((model.verb,), details=0.7)
+    elif kind < 0.75:
+        event = draw.event(verbs, model.subject, details=0.7)
+    else:
+        event = draw.event(verbs, details=0.7)
+    if event.place and model.place in draw.world.places and draw.chance(0.3):
+        event = event if draw.world.verbs[event.verb].goal else replace(event, place=model.place)
+    for other in events:
+        if event.place != other.place and draw.world.within(event.place, other.place):
+            raise NoLuck
+        for mine in (event.subject, event.object):
+            for theirs in (other.subject, other.object):
+                if mine and theirs and mine != theirs and draw.world.related(mine.id, theirs.id):
+                    raise NoLuck
+    return event
 
 
 def _fill_of(event: Clause, slot: str) -> object:
@@ -114,9 +117,9 @@ def _unanswerable(draw: Draw, question: Clause, asked: str, events: list[Clause]
     return changed, events
 
 
-def _fits(question: Clause, asked: str, event: Clause) -> bool:
+def _fits(draw: Draw, question: Clause, asked: str, event: Clause) -> bool:
     """Whether an event has all that the question tells, and what it asks for."""
-    if question.verb != event.verb or not _fill_of(event, asked):
+    if draw.world.canonical(question.verb) != draw.world.canonical(event.verb) or not _fill_of(event, asked):
         return False
     known = [slot for slot in ASKED if slot != asked and _fill_of(question, slot)]
     return all(_fill_of(question, slot) == _fill_of(event, slot) for slot in known) \

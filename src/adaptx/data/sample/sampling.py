@@ -188,10 +188,10 @@ class Draw:
         """An event or, in one of eight, a state."""
         if self.chance(0.12):
             return self.state()
-        verbs = self.world.verbs
+        verbs = tuple(self.world.verbs)
         if self.chance(self.mood.orgs):
-            return self.event([name for name, facts in verbs.items() if facts.orgs or facts.at])
-        clause = self.event(tuple(verbs))
+            verbs = tuple(name for name in verbs if self.world.verbs[name].orgs or self.world.verbs[name].at)
+        clause = self.event(verbs)
         if clause.object or clause.place or clause.company or clause.time:
             return clause
         return replace(clause, time=self.pick(tuple(self.world.times) if clause.past else self.world.habits))
@@ -304,13 +304,15 @@ def distinct(world: World, draw: Callable[[L], T], turns: Iterable[L]) -> Iterat
     """One result of a draw for each turn (the label it shall have), all different in every language."""
     seen: set[object] = set()
     for turn in turns:
-        while True:
+        for _ in range(TRIES * TRIES):
             try:
                 drawn = draw(turn)
             except NoLuck:
                 continue
             key = fingerprint(world, drawn)
             if key not in seen:
+                seen.add(key)
+                yield drawn
                 break
-        seen.add(key)
-        yield drawn
+        else:
+            raise NoLuck(f"the world is too small for one more {turn} after {len(seen)}")
