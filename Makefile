@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/adaptx train-adapter --lang sv --task anli
-	$(BIN)/adaptx eval fi
+	$(BIN)/adaptx eval fi --tasks udpos,panx,tatoeba --limit 1000
 
 lint: install
 	$(BIN)/ruff check src tests

@@ -268,7 +268,8 @@ def load(files: BackboneFiles) -> Backbone:
         special[role] = ids[0]
     state = {k: found[k].float() for k in wanted}
     head_names = MASKED_HEAD[config.model_type]
-    masked_head = {k: found[v].float() for k, v in head_names.items()} if found.keys() >= set(head_names.values()) else {}
+    has_head = found.keys() >= set(head_names.values())
+    masked_head = {k: found[v].float() for k, v in head_names.items()} if has_head else {}
     limit = config.max_position_embeddings - first
     return Backbone(files, config, state, tokenizer, first, limit, special, masked_head)
 

@@ -153,6 +153,51 @@ CODES: dict[str, Code] = {
     "AX070": Code(
         "wrong option value", "An option's value is out of range or of the wrong form.", "See `adaptx COMMAND --help`."
     ),
+    "AX080": Code(
+        "hub not usable",
+        "The address is not a hub's, nothing is there, or it may not be read or written.",
+        "A hub is a folder, file:///PATH, s3://BUCKET/PREFIX or hf://ORG/NAME.",
+    ),
+    "AX081": Code(
+        "not on the hub",
+        "Nothing on the hub matches the reference, the revision or the file.",
+        "See `adaptx hub list --hub HUB`.",
+    ),
+    "AX082": Code(
+        "signature not accepted",
+        "A signature is missing, wrong, or by a key that is not trusted.",
+        "Give the signer's public key with --trust, or pull without --require-signature.",
+    ),
+    "AX083": Code(
+        "not fit to share",
+        "A text of the adapter holds a path of this machine, a token or a private key.",
+        "Remove it at its source (the data id, the backbone's name) and train again.",
+    ),
+    "AX084": Code(
+        "another version is in the store",
+        "The store holds the same run with other content.",
+        "Use another --store, or --replace to put the pulled version in its place.",
+    ),
+    "AX085": Code(
+        "foreign adapter does not fit",
+        "An adapter made elsewhere does not match the backbone, or uses what adaptx does not build.",
+        "Name the backbone that it was trained on with --backbone.",
+    ),
+    "AX090": Code(
+        "not run",
+        "A run that this one builds on failed, so it was not started.",
+        "See `adaptx study status FILE` for the first failure; run the study again when its cause is gone.",
+    ),
+    "AX091": Code(
+        "worker died",
+        "The process that ran a unit of the study ended without an answer, usually for want of memory.",
+        "Run the study again with fewer --workers.",
+    ),
+    "AX092": Code(
+        "study not run yet",
+        "There are no results of this study in the store.",
+        "Run `adaptx study run FILE` with the same file, store and data first.",
+    ),
     "AX099": Code("internal error", "A fault of adaptx itself.", "Run again with --debug and report the trace."),
     "AX071": Code(
         "device not available", "The device asked for does not exist here.", "Use --device cpu, or see `adaptx doctor`."

@@ -47,6 +47,7 @@ class Manifest(Model):
     cost: dict[str, Any]
     metrics: dict[str, dict[str, float]]
     notes: tuple[str, ...] = ()
+    origin: str = ""  # where imported weights came from; empty for what adaptx trained
     created: str
 
     @property

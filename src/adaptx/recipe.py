@@ -53,11 +53,13 @@ class Mixing(Model):
 
 
 class Parent(Model):
-    """A finished run that this one builds on: `init_from` copies its weights, `stack` runs on top of it, frozen."""
+    """A finished run that this one builds on: `init_from` copies its weights, `stack` runs on top of it, frozen,
+    `combine` adds it with a weight."""
 
-    how: Literal["init_from", "stack"]
+    how: Literal["init_from", "stack", "combine"]
     ref: str
     run: str
+    weight: float | None = None
 
 
 class Optimiser(Model):

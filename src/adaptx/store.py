@@ -16,7 +16,7 @@ from adaptx.recipe import Recipe
 from adaptx.refs import Ref
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
-UNHASHED = (manifest.FILE, "README.md", "predictions")
+UNHASHED = (manifest.FILE, "README.md", "signature.json", "predictions")
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,7 @@ class Plan:
 
 
 def stacked(settings: Settings, lang: str, refs: Sequence[Ref], tasks: Sequence[str] | None) -> Plan:
-    """The plan that scores one explicit stack, bottom up, on its last adapter's tasks and on retrieval. Raises AX006."""
+    """The plan that scores one explicit stack, bottom up, on its last adapter's tasks or on `tasks`. Raises AX006."""
     backbone = backbones.locate(settings).name
     adapters = tuple(store.find(settings.store, ref, backbone) for ref in refs)
     top = adapters[-1]

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from adaptx.cli import doctor, eval_, listing, predict, show, train, validate
+from adaptx.cli import combine, doctor, eval_, listing, predict, show, study, train, validate
 from adaptx.errors import AdaptxError
 
 app = typer.Typer(
@@ -21,9 +21,12 @@ app.command("eval", epilog="Example: adaptx eval fi --tasks udpos,tatoeba")(eval
 app.command("ls", epilog="Example: adaptx ls adapters")(listing.ls)
 app.command("show", epilog="Example: adaptx show sv/anli")(show.show)
 app.command("predict", epilog='Example: adaptx predict en/udpos "Kissa istuu matolla ."')(predict.predict)
+app.command("average", epilog="Example: adaptx average sv/anli@3fa9 sv/anli@77c0")(combine.average)
+app.command("combine", epilog='Example: adaptx combine "0.7*fi/mlm + 0.3*et/mlm"')(combine.combine)
 app.command("validate", epilog="Example: adaptx validate my-registry/tasks/mnli.yaml")(validate.validate)
 app.command("doctor", epilog="Example: adaptx doctor --json")(doctor.doctor)
 app.command("explain", epilog="Example: adaptx explain AX012")(show.explain)
+app.add_typer(study.app, name="study")
 
 
 @app.callback(invoke_without_command=True)
@@ -46,11 +49,12 @@ def main() -> None:
             raise
         print(f"{error.code} {error.title}: {error.given}\n  {error.why}\n  {error.fix}", file=sys.stderr)
         sys.exit(1)
+    except SystemExit as stop:
+        if stop.code == 130:
+            _say_interrupted()
+        raise
     except KeyboardInterrupt:
-        print(
-            "interrupted. A training run keeps its last checkpoint: the same command goes on from there.",
-            file=sys.stderr,
-        )
+        _say_interrupted()
         sys.exit(130)
     except Exception as error:
         if debug:
@@ -61,3 +65,8 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(1)
+
+
+def _say_interrupted() -> None:
+    text = "interrupted. A training run keeps its last checkpoint: the same command goes on from there."
+    print(text, file=sys.stderr)

@@ -67,7 +67,8 @@ def _tasks(settings: Any) -> list[dict[str, Any]]:
             "kind": t.kind,
             "roles": ", ".join(t.roles),
             "metric": t.metrics[0],
-            **{k: " ".join(t.languages((k,))) for k in ("local", "hub", "sample")},
+            "languages here": " ".join(t.languages(settings.sources)),
+            "on the Hub": len(t.languages(("hub",))),
             "title": t.title,
         }
         for t in settings.registry.tasks()

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from urllib.parse import quote
 
 from adaptx import atomic
@@ -22,6 +22,7 @@ from adaptx.registry import Part, Source
 
 COMMIT = re.compile("[0-9a-f]{40}")
 TIMEOUT = 10.0  # seconds
+HTTP_CLIENTS = ("requests", "urllib3", "httpx", "aiohttp")
 HERE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)  # this machine's fault, not the source's
 
 
@@ -29,9 +30,9 @@ def read(source: Source, part: Part, cache: Path) -> tuple[list[Example], list[t
     """The examples of one split, and its name with the commit (of a folder: a hash of its files) they come from.
 
     `source.id` is ORG/NAME or an absolute path. `source.config` with a slash at its end is a folder of the repository.
-    What was read is kept in `cache` and read from there again, without a network if need be. Raises AX010 and AX012 for records
-    that the options do not fit, AX014 where the Hub has no such data set, configuration or split, AX060 where the Hub
-    does not answer.
+    What was read is kept in `cache` and read from there again, without a network if need be. Raises AX010 where the
+    options do not fit, AX012 for records that they do not fit, AX014 where the Hub has no such data set, configuration
+    or split, AX060 where the Hub does not answer.
     """
     if not source.id or not part.split:
         raise AdaptxError("AX010", f"hub source {source.id}", "it needs an `id`, and each of its parts a `split`.")
@@ -40,7 +41,9 @@ def read(source: Source, part: Part, cache: Path) -> tuple[list[Example], list[t
     revision = _content(folder, cache) if folder else _commit(source.id, source.revision, cache)
     place = _place(cache, name) / revision / quote(source.config or "default", "")
     records = _records(source, part.split, None if folder else revision, place)
-    examples = from_records(records, f"{name}:{part.split}", {**source.options, **part.options})
+    options = {**source.options, **part.options}
+    examples = from_records(records, f"{name}:{part.split}", options)
+    _check_label_names(name, getattr(records, "features", {}), options)
     label = "/".join([name, *([source.config.rstrip("/")] if source.config else []), part.split])
     return examples, [(label, revision)]
 
@@ -105,9 +108,24 @@ def _records(source: Source, split: str, revision: str | None, place: Path) -> I
     return cast(Iterable[Mapping[str, object]], found)
 
 
+def _check_label_names(name: str, features: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Raise AX010 where the data set itself names a label number otherwise than the option `labels` does."""
+    column = options["columns"].get("tags" if options.get("example") == "words" else "label")
+    feature = features.get(column)
+    theirs = getattr(getattr(feature, "feature", feature), "names", None) or []
+    ours = {str(raw): str(label) for raw, label in (options.get("labels") or {}).items()}
+    named = [(str(i), label) for i, label in enumerate(theirs) if label in ours.values()]
+    wrong = [f"{i} is {label} there and {ours.get(i)} here" for i, label in named if ours.get(i) != label]
+    if wrong:
+        raise AdaptxError(
+            "AX010", f"{name} labels", f"{'; '.join(wrong)}.", "Correct `labels` in a YAML overlay (--registry DIR)."
+        )
+
+
 def _fault(error: BaseException, what: str) -> AdaptxError:
     """What went wrong with `what`, in the user's terms."""
     from datasets.exceptions import DatasetGenerationError
+    from pyarrow import ArrowException
 
     said = " ".join(str(error).split())[:300] or type(error).__name__
     if any(_unreachable(e) for e in _chain(error)):
@@ -117,7 +135,7 @@ def _fault(error: BaseException, what: str) -> AdaptxError:
             f"the Hugging Face Hub did not answer ({said}).",
             "Check the connection, HF_ENDPOINT and HF_HUB_OFFLINE; --profile local and --data-root need no network.",
         )
-    if any(isinstance(e, DatasetGenerationError) for e in _chain(error)):
+    if any(isinstance(e, DatasetGenerationError | ArrowException) for e in _chain(error)):
         causes = [" ".join(str(e).split())[:300] for e in _chain(error)]
         return AdaptxError("AX012", what, f"its files could not be read ({'; '.join(causes[:2])}).")
     return AdaptxError(
@@ -146,5 +164,4 @@ def _unreachable(error: BaseException) -> bool:
         return bool(status == 429 or status >= 500)
     if isinstance(error, ConnectionError | TimeoutError | LocalEntryNotFoundError):
         return True
-    # errors of the HTTP client are OSErrors without a number
-    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError) and error.errno is None
+    return type(error).__module__.partition(".")[0] in HTTP_CLIENTS

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from adaptx.engine import checkpoint
+from adaptx.engine.interrupt import held_back
 from adaptx.engine.model import Model
 from adaptx.engine.packing import Features, IntArray, Packed, pack
 from adaptx.errors import AdaptxError
@@ -110,29 +111,33 @@ def train(model: Model, hooks: Hooks, options: LoopOptions, folder: Path | None 
     plans = [len(hooks.plan(e)) for e in range(math.ceil(options.epochs))]
     steps = math.ceil(sum(plans) * options.epochs / len(plans))
     steps = min(steps, options.max_steps or steps)
-    saved_at = time.monotonic()
-    while now.step < steps and not (options.patience is not None and now.stale > options.patience):
-        plan = hooks.plan(now.epoch)
-        while now.batch < len(plan) and now.step < steps:
-            began = time.monotonic()
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(now.step, steps, options.lr, options.warmup)
-            work = plan[now.batch]
-            batch = pack(work.features, work.rows, model.first_position, model.buckets).to(model.device)
-            now.losses.append(_step(model, hooks, optimiser, list(weights.values()), work.task, batch, options))
-            now.step, now.batch, now.tokens = now.step + 1, now.batch + 1, now.tokens + batch.tokens
-            now.train_seconds += time.monotonic() - began
-            hooks.report(now, steps, now.tokens / now.train_seconds)
-            if folder and time.monotonic() - saved_at >= options.checkpoint_seconds:
-                _save(folder, weights, best, optimiser, now)
-                saved_at = time.monotonic()
-        if now.batch >= len(plan):
-            now.epoch, now.batch = now.epoch + 1, 0
-        if hooks.evaluate is not None:
-            _judge(model, hooks.evaluate, weights, best, now)
-            if folder:
-                _save(folder, weights, best, optimiser, now)
-                saved_at = time.monotonic()
+    with held_back() as interrupted:
+        saved_at = time.monotonic()
+        while now.step < steps and not (options.patience is not None and now.stale > options.patience):
+            plan = hooks.plan(now.epoch)
+            while now.batch < len(plan) and now.step < steps:
+                began = time.monotonic()
+                for group in optimiser.param_groups:
+                    group["lr"] = learning_rate(now.step, steps, options.lr, options.warmup)
+                work = plan[now.batch]
+                batch = pack(work.features, work.rows, model.first_position, model.buckets).to(model.device)
+                now.losses.append(_step(model, hooks, optimiser, list(weights.values()), work.task, batch, options))
+                now.step, now.batch, now.tokens = now.step + 1, now.batch + 1, now.tokens + batch.tokens
+                now.train_seconds += time.monotonic() - began
+                hooks.report(now, steps, now.tokens / now.train_seconds)
+                due = time.monotonic() - saved_at >= options.checkpoint_seconds
+                if folder and (due or interrupted.is_set()):
+                    _save(folder, weights, best, optimiser, now)
+                    saved_at = time.monotonic()
+                if interrupted.is_set():
+                    raise KeyboardInterrupt
+            if now.batch >= len(plan):
+                now.epoch, now.batch = now.epoch + 1, 0
+            if hooks.evaluate is not None:
+                _judge(model, hooks.evaluate, weights, best, now)
+                if folder:
+                    _save(folder, weights, best, optimiser, now)
+                    saved_at = time.monotonic()
     if now.best is not None:
         with torch.no_grad():
             for name, parameter in weights.items():

@@ -25,8 +25,8 @@ class MaskedHead(nn.Module):
     """[S, H] -> [S, V]: dense, gelu, LayerNorm, then the frozen word embeddings as output matrix, plus a bias.
 
     An invertible language adapter (MAD-X, section 2.2.2) is undone before the output matrix, as its forward pass stands
-    behind the embeddings. V logits of a few hundred positions are the widest tensor of a step: they stay in bf16 where
-    the encoder runs in bf16.
+    behind the embeddings. V logits of a few hundred positions are the widest tensor of a step: their product is taken
+    in the precision of the encoder's embeddings.
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -45,7 +45,8 @@ class MaskedHead(nn.Module):
             nn.init.zeros_(self.dense.bias)
 
     def bind(self, encoder: Any) -> None:
-        """Undo the encoder's invertible adapter, where it has one."""
+        """Share the encoder's embeddings, and undo its invertible adapter where it has one."""
+        self.table = encoder.embeddings.word_embeddings.weight.detach()
         if getattr(encoder, "invertible_adapters", None):
             self.inverse = encoder.invertible_adapters_forward
 
@@ -53,7 +54,7 @@ class MaskedHead(nn.Module):
         states = self.norm(nn.functional.gelu(self.dense(states)))
         if self.inverse is not None:
             states = self.inverse(states[None], rev=True)[0]
-        return states @ self.table.T + self.bias
+        return (states.to(self.table.dtype) @ self.table.T).float() + self.bias
 
 
 def labels(task: Task, examples: Sequence[Example]) -> tuple[str, ...]:

@@ -137,12 +137,13 @@ def _best_spans(
 
     The first token of a window starts none: its score is -inf.
     """
+    starts, ends = np.ascontiguousarray(scores.T)
     window = np.repeat(np.arange(len(borders) - 1), np.diff(borders))
     best = np.full(len(scores), -np.inf, np.float32)
     width = np.zeros(len(scores), np.int64)
     for more in range(min(longest, len(scores))):
         fits = len(scores) - more
-        score = scores[:fits, 0] + scores[more:, 1]
+        score = starts[:fits] + ends[more:]
         better = np.flatnonzero((window[:fits] == window[more:]) & (score > best[:fits]))
         best[better], width[better] = score[better], more
     best[borders[:-1]] = -np.inf

@@ -11,7 +11,6 @@ from hashlib import sha256
 from adaptx.data.sample.world import World
 
 SPLITS = ("train", "dev", "test")
-PAST_LINKS = ("when", "because", "since", "although")
 
 
 @dataclass(frozen=True, slots=True)

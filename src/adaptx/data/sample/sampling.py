@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import TypeVar
 
-from adaptx.data.sample.meaning import Clause, Sentence, Thing, belongs, fingerprint
+from adaptx.data.sample.meaning import Clause, Sentence, Thing, belongs, fingerprint, without
 from adaptx.data.sample.world import VerbFacts, World
 
 T = TypeVar("T")
@@ -218,7 +218,7 @@ class Draw:
             return self.described(clause)
         if kind < 0.94:
             return self.paired(clause)
-        return Sentence(without_time(clause), speaker=self.person())
+        return Sentence(without(clause, "time"), speaker=self.person())
 
     def wish(self, clause: Clause) -> Sentence:
         """What somebody wanted to do."""
@@ -259,7 +259,7 @@ class Draw:
             return Sentence(clause, link, other)
         if not (self._passing(clause) and self._passing(other)):
             raise NoLuck
-        other = without_time(other) if link == "when" or clause.time else other
+        other = without(other, "time") if link == "when" or clause.time else other
         return Sentence(clause, link, other, fronted=link != "since" and subject is None and self.chance(0.4))
 
     def _passing(self, clause: Clause) -> bool:
@@ -280,7 +280,7 @@ class Draw:
         relative = self.event(self.deeds, replace(subject, adjective=""), details=0.2)
         if not relative.past or (relative.object and self.world.related(relative.object.id, subject.id)):
             raise NoLuck
-        return Sentence(replace(clause, relative=without_time(relative)))
+        return Sentence(replace(clause, relative=without(relative, "time")))
 
     def paired(self, clause: Clause) -> Sentence:
         """A sentence with two objects joined by "and"."""
@@ -293,11 +293,6 @@ class Draw:
         if not self.ours(paired):
             raise NoLuck
         return Sentence(replace(paired, object=replace(clause.object, definite=True)))
-
-
-def without_time(clause: Clause) -> Clause:
-    """The clause with no time of its own (its tense stays)."""
-    return replace(clause, time="")
 
 
 def distinct(world: World, draw: Callable[[L], T], turns: Iterable[L]) -> Iterator[T]:

@@ -1,0 +1,200 @@
+"""`adaptx study`: plan, run, status, report, export."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adaptx.cli import options as o
+
+if TYPE_CHECKING:
+    from adaptx.config import Settings
+    from adaptx.study.plan import Plan
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="A grid of source languages and intermediate tasks: its runs, statistics and report.",
+    epilog="Example: adaptx study run configs/studies/demo.yaml",
+)
+File = Annotated[Path, typer.Argument(help="Study file, e.g. configs/studies/demo.yaml.")]
+
+
+class ExecutorName(StrEnum):
+    """Where the runs of a study are executed."""
+
+    inprocess = "inprocess"
+    pool = "pool"
+    ray = "ray"
+
+
+def _resolve(file: Path, places: o.Places) -> "tuple[Plan, Settings]":
+    """The expanded study and settings with absolute places, which every process understands."""
+    from dataclasses import replace
+
+    from adaptx import backbones
+    from adaptx.cli.screen import say
+    from adaptx.study import plan
+
+    backbones.quiet()
+    settings = places.settings()
+    settings = replace(
+        settings,
+        store=settings.store.resolve(),
+        cache=settings.cache.resolve(),
+        data_root=settings.data_root.resolve() if settings.data_root else None,
+    )
+    say(settings.describe())
+    return plan.expand(plan.read(file, settings), settings, file.stem), settings
+
+
+@app.command("plan", epilog="Example: adaptx study plan configs/studies/demo.yaml --measure")
+def plan_(
+    file: File,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Train a few steps of each task to estimate the time by.")
+    ] = False,
+    profile: o.Profile = None,
+    store: o.Store = None,
+    data_root: o.DataRoot = None,
+    cache: o.Cache = None,
+    registry: o.RegistryDir = None,
+    backbone: o.BackboneName = None,
+    device: o.Device = "auto",
+    as_json: o.AsJson = False,
+    debug: o.Debug = False,
+) -> None:
+    """Print what a study consists of, what is done already, and how long the rest takes."""
+    from adaptx.cli.screen import print_json
+    from adaptx.study.forecast import forecast
+    from adaptx.units import count, duration
+
+    planned, settings = _resolve(file, o.Places(profile, store, data_root, cache, registry, backbone, device))
+    value = forecast(planned, settings, measure)
+    stages = {s: sum(x.stage == s for x in planned.steps) for s in ("language", "intermediate", "target")}
+    if as_json:
+        gaps = [{"what": g.what, "why": g.why} for g in planned.gaps]
+        print_json({"study": planned.id, "steps": stages, "cells": len(planned.cells), "gaps": gaps, **value.as_json()})
+        return
+    print(f"study {planned.id}: {planned.study.title}")
+    print(f"  {len(planned.steps)} runs: " + ", ".join(f"{n} {s} adapters" for s, n in stages.items() if n))
+    print(f"  {len(planned.cells)} scores on {', '.join(planned.study.targets)} in {planned.study.language}")
+    print(f"  {len(value.done)} runs are in the store, {len(value.left)} are left ({count(value.tokens)} tokens)")
+    for gap in planned.gaps:
+        print(f"  gap: {gap.what}: {gap.why}")
+    if value.left and value.seconds is None:
+        print("  no estimate: the store has no finished run to go by; --measure trains a few steps of each task")
+    elif value.left and value.seconds is not None:
+        print(f"  about {duration(value.seconds)} of training on one worker, scoring not counted, by")
+        for origin in value.origins:
+            print(f"    {origin}")
+
+
+@app.command("run", epilog="Example: adaptx study run configs/studies/demo.yaml --executor pool --workers 2")
+def run_(
+    file: File,
+    executor: Annotated[
+        ExecutorName, typer.Option("--executor", help="inprocess, pool (processes here) or ray (a cluster).")
+    ] = ExecutorName.inprocess,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Units at a time, for pool and ray.")] = 2,
+    ray_address: Annotated[
+        str | None, typer.Option("--ray-address", help="Ray cluster to join; without it one is started here.")
+    ] = None,
+    profile: o.Profile = None,
+    store: o.Store = None,
+    data_root: o.DataRoot = None,
+    cache: o.Cache = None,
+    registry: o.RegistryDir = None,
+    backbone: o.BackboneName = None,
+    device: o.Device = "auto",
+    as_json: o.AsJson = False,
+    debug: o.Debug = False,
+) -> None:
+    """Train and score everything in a study that is not in the store; exit 1 where a part of it failed.
+
+    The same command goes on after any interruption.
+    """
+    import time
+
+    from adaptx.cli.screen import Reporter, print_json, say
+    from adaptx.study import executors
+    from adaptx.study.run import run
+    from adaptx.units import duration
+
+    began = time.monotonic()
+    planned, settings = _resolve(file, o.Places(profile, store, data_root, cache, registry, backbone, device))
+    say(f"study {planned.id}: {len(planned.steps)} runs, {len(planned.cells)} scores")
+    for gap in planned.gaps:
+        say(f"gap: {gap.what}: {gap.why}")
+    report = Reporter()
+
+    def tell(event: str, values: dict[str, object]) -> None:
+        if event == "unit":
+            report.close()
+            outcome = values["outcome"]
+            if getattr(outcome, "failed", False):
+                say(f"FAILED {values['unit']}: {outcome.values['error']['message']}")  # type: ignore[attr-defined]
+            elif executor is not ExecutorName.inprocess:
+                say(f"{values['done']}/{values['of']} {outcome.event} {values['unit']}")  # type: ignore[attr-defined]
+        elif event != "found":
+            report(event, values)
+
+    made: executors.Executor
+    if executor is ExecutorName.inprocess:
+        made = executors.InProcess(settings, planned.study, tell)
+    elif executor is ExecutorName.pool:
+        made = executors.Pool(settings, planned.study, workers)
+    else:
+        gpu = device.startswith("cuda")
+        made = executors.OnRay(settings, planned.study, workers, ray_address, gpu)
+    try:
+        summary = run(planned, settings, made, tell)
+    finally:
+        report.close()
+    if as_json:
+        print_json({"study": planned.id, **summary.as_json()})
+    else:
+        print(
+            f"study {planned.id}: {summary.trained} runs trained, {summary.found} found, {summary.scored} scores, "
+            f"{len(summary.failed)} failed, {len(summary.collapsed)} collapsed, in {duration(time.monotonic() - began)}"
+        )
+        for name in summary.collapsed:
+            print(f"  collapsed: {name}")
+        for name, why in summary.failed.items():
+            print(f"  failed: {name}: {why}")
+        for path in summary.files:
+            print(f"  {path}")
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+@app.command("status", epilog="Example: adaptx study status configs/studies/demo.yaml")
+def status_(
+    file: File,
+    profile: o.Profile = None,
+    store: o.Store = None,
+    data_root: o.DataRoot = None,
+    cache: o.Cache = None,
+    registry: o.RegistryDir = None,
+    backbone: o.BackboneName = None,
+    as_json: o.AsJson = False,
+    debug: o.Debug = False,
+) -> None:
+    """Print how far a study has come and what failed; exit 1 where something did."""
+    from adaptx.cli.screen import print_json
+    from adaptx.study.run import status
+
+    planned, settings = _resolve(file, o.Places(profile, store, data_root, cache, registry, backbone))
+    value = status(planned, settings.store)
+    if as_json:
+        print_json({"study": planned.id, **value.as_json()})
+    else:
+        print(f"study {planned.id}: {len(value.done)} of {value.steps + value.cells} done")
+        for name in value.open:
+            print(f"  open: {name}")
+        for name in value.collapsed:
+            print(f"  collapsed: {name}")
+        for name, why in value.failed.items():
+            print(f"  failed: {name}: {why}")
+    if value.failed:
+        raise typer.Exit(1)

@@ -1,0 +1,140 @@
+"""What one process does for a study: train a step, score a cell. The same code under every executor.
+
+Knows jobs, training and scoring; knows neither the order of the work nor where its results are collected.
+"""
+
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adaptx import backbones, evaluate, jobs, store, train
+from adaptx.config import Settings
+from adaptx.errors import AdaptxError
+from adaptx.jobs import Job
+from adaptx.metrics import METRICS
+from adaptx.stack import Stack
+from adaptx.store import Stored
+from adaptx.study.chance import chance_level, collapsed
+from adaptx.study.plan import Cell, Step, Study
+from adaptx.train import Report, silent
+
+Unit = Step | Cell
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a unit: `event` is trained, found, scored or failed; `values` go into the journal."""
+
+    event: str
+    values: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        return self.event == "failed"
+
+
+def failure(code: str, message: str, **more: Any) -> Outcome:
+    """The outcome of a unit that did not work; a loss that is not finite (AX040) counts as a collapsed run."""
+    return Outcome("failed", {"error": {"code": code, "message": message, **more}, "collapsed": code == "AX040"})
+
+
+class Worker:
+    """Trains and scores in this process; the backbone and the data are loaded once by the modules it calls."""
+
+    def __init__(self, settings: Settings, study: Study, report: Report = silent) -> None:
+        self.settings, self.study, self.report = settings, study, report
+        self._stored: dict[Path, Stored] = {}
+
+    def __call__(self, unit: Unit, folders: Mapping[Step, Path]) -> Outcome:
+        """Do a unit whose needs are finished in `folders`. Every error but an interruption becomes an outcome."""
+        try:
+            return self.train(unit, folders) if isinstance(unit, Step) else self.score(unit, folders)
+        except AdaptxError as error:
+            return failure(error.code, str(error))
+        except Exception as error:
+            trace = "".join(traceback.format_exception(error))
+            return failure("AX099", f"{type(error).__name__}: {error}", trace=trace)
+
+    def stored(self, folder: Path) -> Stored:
+        """The adapter in `folder`, verified once by this process."""
+        if folder not in self._stored:
+            self._stored[folder] = store.verified(folder)
+        return self._stored[folder]
+
+    def job(self, step: Step, folders: Mapping[Step, Path]) -> Job:
+        """The step as a resolved run. Raises what `jobs.prepare` raises."""
+        return jobs.prepare(
+            self.settings,
+            step.lang,
+            step.task,
+            self.study.options(step),
+            init_from=self.stored(folders[step.init_from]) if step.init_from else None,
+            stack=Stack(tuple(self.stored(folders[s]) for s in step.beneath)),
+        )
+
+    def train(self, step: Step, folders: Mapping[Step, Path]) -> Outcome:
+        """The finished run of a step."""
+        job = self.job(step, folders)
+        found = job.done
+        stored = found or train.run(job, self.report)
+        self._stored[stored.folder] = stored
+        cost = stored.manifest.cost
+        own = _own_score(job, stored)
+        values = {
+            "run": stored.manifest.run,
+            "ref": stored.ref,
+            "folder": stored.folder.relative_to(self.settings.store).as_posix(),
+            "dev": _leading(stored, job, "dev"),
+            "score": own[0],
+            "chance": own[1],
+            "collapsed": own[0] is not None and collapsed(own[0], own[1]),
+            "tokens": cost["tokens"],
+            "seconds": round(sum(cost["seconds"].values()), 2),
+            "steps": cost["steps"],
+            "trainable_parameters": cost["trainable_parameters"],
+            "peak_memory_bytes": cost["peak_memory_bytes"],
+            "created": stored.manifest.created,
+            "device": stored.manifest.hardware.get("gpu") or stored.manifest.hardware.get("cpu", ""),
+        }
+        return Outcome("found" if found else "trained", values)
+
+    def score(self, cell: Cell, folders: Mapping[Step, Path]) -> Outcome:
+        """The scores of a cell."""
+        task = self.settings.registry.task(cell.target)
+        precision = jobs.precision_for(self.study.precision, backbones.pick_device(self.settings.device))
+        stack = Stack(tuple(self.stored(folders[s]) for s in cell.stack))
+        self.report("score", {"system": cell.label, "task": cell.target})
+        result = evaluate.cell(self.settings, stack, task, self.study.language, precision)
+        level = chance_level(task, jobs.loaded(self.settings, task.id, self.study.language, "test").examples)
+        return Outcome(
+            "scored",
+            {
+                "metrics": result.metrics,
+                "intervals": {k: list(v) for k, v in result.intervals.items()},
+                "metric_key": task.metrics[0],
+                "n": result.n,
+                "note": result.note,
+                "chance": level,
+                "collapsed": collapsed(result.metrics[result.leading], level),
+                "file": result.path.relative_to(self.settings.store).as_posix(),
+            },
+        )
+
+
+def _leading(stored: Stored, job: Job, split: str) -> float | None:
+    """The leading metric on a split of a run with one task; None where it has several or lacks the split."""
+    task = job.tasks[0]
+    value = stored.manifest.metrics.get(split, {}).get(METRICS[task.metrics[0]].name)
+    return value if len(job.tasks) == 1 else None
+
+
+def _own_score(job: Job, stored: Stored) -> tuple[float | None, float | None]:
+    """A run's score in its own language and the chance level there, on dev data, else on test data."""
+    task = job.tasks[0]
+    for split in ("dev", "test"):
+        score, data = _leading(stored, job, split), job.data[task.id].get(split)  # type: ignore[call-overload]
+        if score is not None and data is not None:
+            return score, chance_level(task, data.examples)
+    return None, None
