@@ -75,7 +75,7 @@ def front_page(repository: str, versions: Sequence[tuple[Manifest, str]]) -> str
             "adaptx",
             "cross-lingual-transfer",
             *libraries,
-            *sorted({m.recipe.method for m in held} - {*libraries}),
+            *sorted({m.recipe.method for m in held}),
         ],
     }
     rows = [
@@ -176,12 +176,13 @@ def _training(manifest: Manifest) -> str:
     r, cost = manifest.recipe, manifest.cost
     parents = [f"- {p.how.replace('_', ' ')}: {p.ref}" for p in r.parents]
     lines = ["## Training", ""]
-    if "steps" in cost:
+    if not manifest.origin:
         device = manifest.hardware.get("gpu") or manifest.hardware.get("cpu", "an unknown device")
         lines.append(
             f"{count(cost.get('trainable_parameters', 0))} trainable weights, {cost['steps']} steps of at most "
             f"{r.optimiser.batch_tokens} tokens, peak learning rate {r.optimiser.lr:g}, {r.precision}, seed {r.seed}, "
-            f"{duration(cost['seconds'].get('train', 0.0))} on {device}, {duration(sum(cost['seconds'].values()))} in all."
+            f"{duration(cost['seconds'].get('train', 0.0))} on {device} "
+            f"({duration(sum(cost['seconds'].values()))} in all)."
         )
     else:
         lines.append("Not trained by adaptx; nothing is known of its training or its cost.")
@@ -220,9 +221,8 @@ def _loading(manifest: Manifest) -> str:
         f'model = peft.PeftModel.from_pretrained(model, "{FOLDER}/adapter")',
         "full": f'from transformers import AutoModel\n\nmodel = AutoModel.from_pretrained("{FOLDER}/adapter")',
     }[r.family]
-    text = (
-        "The head is in head.safetensors." if any(f.path == "head.safetensors" for f in manifest.files) else "No head."
-    )
+    headed = any(f.path == "head.safetensors" for f in manifest.files)
+    text = "The head is in head.safetensors." if headed else "It has no head."
     setup = "" if r.family == "full" else f"{backbone}\n"
     parts.append(f"With {LIBRARY[r.family]} alone. {text}\n\n```python\n{setup}{code}\n```")
     if r.family == "lora":

@@ -30,10 +30,23 @@ def print_table(result: Table) -> None:
         highlight=False,
         markup=False,
     )
+    for system in result.systems:
+        for task, entry in system.tasks.items():
+            if "sweep" in entry.cell.extra:
+                console.print(_sweep(task, system, entry), highlight=False, markup=False)
     for note in result.notes:
         console.print(f"* {note}", highlight=False, markup=False)
     for missing in result.missing:
         console.print(f"- {missing}", highlight=False, markup=False)
+
+
+def _sweep(task: str, system: System, entry: Entry) -> str:
+    """Accuracy of every layer, English query / English candidate, the reported layer in brackets."""
+    parts = []
+    for layer, (forward, back) in entry.cell.extra["sweep"].items():
+        value = f"{layer}: {100 * forward:.0f}/{100 * back:.0f}"
+        parts.append(f"[{value}]" if int(layer) == entry.cell.extra["layer"] else value)
+    return f"{task} by layer, {system.name}: {'  '.join(parts)}"
 
 
 def _name(system: System) -> str:

@@ -125,7 +125,6 @@ def _check_label_names(name: str, features: Mapping[str, Any], options: Mapping[
 def _fault(error: BaseException, what: str) -> AdaptxError:
     """What went wrong with `what`, in the user's terms."""
     from datasets.exceptions import DatasetGenerationError
-    from pyarrow import ArrowException
 
     said = " ".join(str(error).split())[:300] or type(error).__name__
     if any(_unreachable(e) for e in _chain(error)):
@@ -135,7 +134,7 @@ def _fault(error: BaseException, what: str) -> AdaptxError:
             f"the Hugging Face Hub did not answer ({said}).",
             "Check the connection, HF_ENDPOINT and HF_HUB_OFFLINE; --profile local and --data-root need no network.",
         )
-    if any(isinstance(e, DatasetGenerationError | ArrowException) for e in _chain(error)):
+    if any(isinstance(e, DatasetGenerationError) or _package(e) == "pyarrow" for e in _chain(error)):
         causes = [" ".join(str(e).split())[:300] for e in _chain(error)]
         return AdaptxError("AX012", what, f"its files could not be read ({'; '.join(causes[:2])}).")
     return AdaptxError(
@@ -164,4 +163,9 @@ def _unreachable(error: BaseException) -> bool:
         return bool(status == 429 or status >= 500)
     if isinstance(error, ConnectionError | TimeoutError | LocalEntryNotFoundError):
         return True
-    return type(error).__module__.partition(".")[0] in HTTP_CLIENTS
+    return _package(error) in HTTP_CLIENTS
+
+
+def _package(error: BaseException) -> str:
+    """Who raised it."""
+    return type(error).__module__.partition(".")[0]

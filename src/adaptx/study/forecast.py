@@ -76,11 +76,12 @@ def forecast(plan: Plan, settings: Settings, measure: bool = False) -> Forecast:
         if at not in rates:
             rates[at] = _measured(job) if measure else rate_of(job, held)
     tokens = {step: planned_tokens(job) for step, job in left.items()}
-    seconds: float | None = 0.0
+    parts: list[float | None] = []
     for step, job in left.items():
         rate = rates[job.recipe.method, job.recipe.task]
-        known = None if seconds is None or rate is None else seconds
-        seconds = None if known is None or rate is None else known + tokens[step] / rate.tokens_per_s + rate.overhead_seconds
+        parts.append(tokens[step] / rate.tokens_per_s + rate.overhead_seconds if rate else None)
+    known = [p for p in parts if p is not None]
+    seconds = sum(known) if len(known) == len(parts) else None
     origins = sorted({r.origin for r in rates.values() if r})
     return Forecast(tuple(folders), tuple(left), sum(tokens.values()), seconds, tuple(origins))
 

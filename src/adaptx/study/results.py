@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 NAME = "results"
 # What differs between two executions of the same study: everything else must be equal.
-MEASURED = ("train_seconds", "peak_memory_bytes")
+MEASURED = ("train_seconds", "intermediate_seconds", "target_seconds", "peak_memory_bytes")
 COLUMNS = (
     "language", "source", "task", "method", "variant", "seed", "target", "metric", "leading", "score", "low", "high",
     "n", "chance", "status", "flags", "english_dev", "intermediate_run", "target_run", "stack", "train_seconds",
-    "train_tokens", "trainable_parameters", "peak_memory_bytes", "device", "note", "metric_key", "score_file",
+    "intermediate_seconds", "target_seconds", "train_tokens", "trainable_parameters", "peak_memory_bytes", "device", "note", "metric_key", "score_file",
 )  # fmt: skip
 
 
@@ -66,6 +66,8 @@ def rows(plan: Plan, outcomes: Mapping[Unit, Outcome]) -> Iterator[dict[str, Any
             "target_run": done.get(trained, {}).get("run", "") if trained else "",
             "stack": " + ".join(str(done.get(s, {}).get("ref", s.label)) for s in cell.stack) or NONE_STACK,
             "train_seconds": sum(float(v.get("seconds", 0.0)) for v in done.values()),
+            "intermediate_seconds": float(done.get(middle, {}).get("seconds", 0.0)) if middle else 0.0,
+            "target_seconds": float(done.get(trained, {}).get("seconds", 0.0)) if trained else 0.0,
             "train_tokens": sum(int(v.get("tokens", 0)) for v in done.values()),
             "trainable_parameters": max((int(v.get("trainable_parameters", 0)) for v in done.values()), default=0),
             "peak_memory_bytes": max((int(v.get("peak_memory_bytes", 0)) for v in done.values()), default=0),
@@ -91,7 +93,7 @@ def frame(plan: Plan, outcomes: Mapping[Unit, Outcome]) -> "pd.DataFrame":
 
     table = pd.DataFrame(list(rows(plan, outcomes)), columns=list(COLUMNS))
     numbers = ("score", "low", "high", "n", "chance", "english_dev", "train_seconds")
-    return table.astype({c: "float64" for c in numbers} | {"leading": "bool"})
+    return table.astype(dict.fromkeys(numbers, "float64") | {"leading": "bool"})
 
 
 def write(table: "pd.DataFrame", folder: Path) -> None:

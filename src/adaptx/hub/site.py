@@ -1,0 +1,67 @@
+"""A static catalogue of a hub: one HTML file that needs no server and no other file. Reads entries only."""
+
+import json
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from adaptx import atomic
+from adaptx.hub import catalogue
+from adaptx.hub.backend import open_hub
+from adaptx.hub.entry import Entry, as_row
+
+TEMPLATE = Path(__file__).with_name("catalogue.html")
+PLACE = "/*CATALOGUE*/null"
+
+
+def site(hub: str, out: Path, cache: Path, languages: dict[str, str], revision: str | None = None) -> int:
+    """Write the catalogue of `hub` to `out` (a file, or a folder for index.html); the number of versions in it."""
+    backend = open_hub(hub, cache, revision)
+    entries = catalogue.read_all(backend).entries
+    target = out if out.suffix in (".html", ".htm") else out / "index.html"
+    shown = backend.url if not backend.url.startswith("file:") else ""  # a path of this machine tells readers nothing
+    atomic.write_bytes(target, page(entries, shown, languages).encode())
+    return len(entries)
+
+
+def page(entries: tuple[Entry, ...], hub: str, languages: dict[str, str]) -> str:
+    """The HTML with the entries' rows, newest first, embedded as data."""
+    rows = [row(e) for e in reversed(entries)]
+    codes = {r["lang"] for r in rows} | {z["lang"] for r in rows for z in r["zero_shot"]}
+    value = {
+        "hub": hub,
+        "made": datetime.now(UTC).isoformat(timespec="minutes"),
+        "languages": {c: languages.get(c, c) for c in sorted(codes)},
+        "rows": rows,
+    }
+    return TEMPLATE.read_text("utf-8").replace(PLACE, embedded(value))
+
+
+def row(entry: Entry) -> dict[str, Any]:
+    """What the page shows of a version: `own` is the leading score on its own test (or dev) set."""
+    known = as_row(entry)
+    splits = entry.manifest.metrics
+    name = next((s for s in sorted(splits, reverse=True) if splits[s]), "")  # test before dev
+    metric, value = next(iter(splits[name].items())) if name else ("", None)
+    return {**known, "own": {"split": name, "metric": metric, "value": value}, "device": _device(entry)}
+
+
+def _device(entry: Entry) -> str:
+    return str(entry.manifest.hardware.get("gpu") or entry.manifest.hardware.get("cpu", ""))
+
+
+def embedded(value: Any) -> str:
+    """JSON that may stand inside a script element: no `<`, no line separators, no numbers that JSON does not know."""
+    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,257 @@
+"""The study law: every recipe once, the same results whatever happens on the way, failures told and passed by."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import toy
+from adaptx.config import Settings
+from adaptx.data.examples import SpanExample, TextExample, WordsExample
+from adaptx.errors import AdaptxError
+from adaptx.study import executors, journal, results
+from adaptx.study.chance import chance_level, collapsed
+from adaptx.study.plan import Plan, Study, expand, read
+from adaptx.study.run import Summary, run, status
+
+VALUES: dict[str, Any] = {
+    "language": "qaa",
+    "sources": ["en", "qaa"],
+    "tasks": ["toynli"],
+    "targets": ["toypos", "toypairs"],
+    "seeds": [0, 1],
+    "precision": "fp32",
+    "intermediate": {"epochs": 1, "batch_tokens": 128},
+    "target": {"epochs": 1, "batch_tokens": 128},
+}
+
+
+def planned(settings: Settings, **changes: Any) -> Plan:
+    return expand(Study.model_validate({**VALUES, **changes}), settings)
+
+
+def in_process(plan: Plan, settings: Settings) -> Summary:
+    return run(plan, settings, executors.InProcess(settings, plan.study, lambda *_: None))
+
+
+def lasting(plan: Plan, settings: Settings) -> str:
+    """The results without what two executions cannot share: seconds, bytes."""
+    return results.read(plan, settings.store).drop(columns=list(results.MEASURED)).to_csv(index=False)
+
+
+def test_the_grid_has_every_combination_once_and_shares_steps(settings: Settings) -> None:
+    plan = planned(settings)
+    # 2 seeds x (none, en/toynli, qaa/toynli) x 2 targets; retrieval needs no target adapter.
+    assert len(plan.cells) == 12
+    assert [s.stage for s in plan.steps].count("intermediate") == 4
+    assert [s.stage for s in plan.steps].count("target") == 6
+    for i, step in enumerate(plan.steps):
+        assert all(s in plan.steps[:i] for s in step.needs)
+
+
+def test_baselines_add_what_they_name_and_nothing_else(settings: Settings) -> None:
+    def systems(*baselines: str) -> set[tuple[str, str]]:
+        plan = planned(settings, sources=["qaa"], baselines=list(baselines), seeds=[0])
+        return {(c.source, c.method) for c in plan.cells}
+
+    assert systems() == {("qaa", "pfeiffer")}
+    assert systems("none") == {("qaa", "pfeiffer"), ("none", "pfeiffer")}
+    assert systems("english") == {("qaa", "pfeiffer"), ("en", "pfeiffer")}
+    assert systems("full") == {("qaa", "pfeiffer"), ("none", "full")}
+
+
+def test_a_source_without_data_is_a_gap_and_a_study_without_cells_an_error(settings: Settings) -> None:
+    plan = planned(settings, sources=["en", "sv"])
+    assert [g.what for g in plan.gaps] == ["sv/toynli"]
+    assert {c.source for c in plan.cells} == {"none", "en"}
+    with pytest.raises(AdaptxError, match="AX014"):
+        planned(settings, sources=["sv"], baselines=[])
+
+
+def test_all_faults_of_a_study_file_are_named_at_once(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(json.dumps({**VALUES, "sources": ["xx"], "tasks": ["toynlj"], "methods": ["lorra"], "seeds": []}))
+    with pytest.raises(AdaptxError) as caught:
+        read(file, settings)
+    assert caught.value.code == "AX010"
+    for name in ("xx", "toynlj", "lorra", "seeds"):
+        assert name in str(caught.value)
+    file.write_text(json.dumps(VALUES))
+    assert read(file, settings).seeds == (0, 1)
+
+
+def test_ablations_stand_on_language_adapters_and_share_the_target_adapter(settings: Settings) -> None:
+    plan = planned(settings, seeds=[0], sources=["qaa"], baselines=[], targets=["toypos"], ablations=["language_adapters"])
+    assert [[f"{s.lang}/{s.task}" for s in c.stack] for c in plan.cells] == [
+        ["en/toypos"],
+        ["qaa/toytext", "en/toypos"],
+        ["en/toytext", "en/toypos"],
+        ["en/toypos"],
+    ] or plan.gaps  # the toy world calls its running text toytext; the shipped task is mlm
+    assert any("language adapters" in g.what for g in plan.gaps)
+
+
+@pytest.fixture(scope="module")
+def finished(world: toy.World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Settings, Summary]:
+    chosen = toy.settings(world, tmp_path_factory.mktemp("study") / "store")
+    plan = planned(chosen)
+    return plan, chosen, in_process(plan, chosen)
+
+
+def test_a_study_trains_scores_and_writes_one_row_per_cell_and_metric(
+    finished: tuple[Plan, Settings, Summary],
+) -> None:
+    plan, chosen, summary = finished
+    assert (summary.trained, summary.scored, summary.failed) == (10, 12, {})
+    table = results.read(plan, chosen.store)
+    assert len(table) == 6 * 2 + 6 * 2  # F1 and accuracy of tagging, both directions of retrieval
+    assert table["score"].between(0, 1).all()
+    assert (table["low"] <= table["score"]).all() and (table["score"] <= table["high"]).all()
+    assert table.loc[table["target"] == "toypos", "target_run"].str.len().eq(64).all()
+    assert (table.loc[table["target"] == "toypairs", "target_run"] == "").all()
+    value = status(plan, chosen.store)
+    assert len(value.done) == value.steps + value.cells and not value.open
+
+
+def test_a_second_run_trains_nothing_and_gives_the_same_table(finished: tuple[Plan, Settings, Summary]) -> None:
+    plan, chosen, _ = finished
+    before = results.read(plan, chosen.store).to_csv(index=False)
+    again = in_process(plan, chosen)
+    assert (again.trained, again.found, again.scored) == (0, 10, 12)
+    assert results.read(plan, chosen.store).to_csv(index=False) == before
+
+
+def test_another_study_finds_the_shared_runs(finished: tuple[Plan, Settings, Summary]) -> None:
+    _, chosen, _ = finished
+    other = planned(chosen, sources=["qaa"], baselines=["none"], title="smaller")
+    assert in_process(other, chosen).trained == 0
+
+
+def test_a_failed_run_is_recorded_its_children_left_out_and_the_rest_goes_on(
+    world: toy.World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adaptx import train
+
+    chosen = toy.settings(world, tmp_path / "store")
+    plan = planned(chosen, seeds=[0])
+    real = train.run
+
+    def breaking(job: Any, *rest: Any) -> Any:
+        if job.recipe.task == "toynli" and job.recipe.lang == "en":
+            raise AdaptxError("AX040", "loss nan", "the loss is no longer a number.")
+        return real(job, *rest)
+
+    monkeypatch.setattr(train, "run", breaking)
+    summary = in_process(plan, chosen)
+    assert len(summary.failed) == 4  # the run, its target adapter, and two cells
+    table = results.read(plan, chosen.store)
+    failed = table[table["status"] == "failed"]
+    assert set(failed["source"]) == {"en"} and failed["score"].isna().all()
+    assert failed["flags"].str.contains("no longer a number").all() and failed["flags"].str.contains("collapsed").all()
+    assert table.loc[table["source"] != "en", "score"].notna().all()
+    monkeypatch.setattr(train, "run", real)
+    assert in_process(plan, chosen).failed == {}
+    assert status(plan, chosen.store).failed == {}
+
+
+def test_two_processes_give_the_table_of_one(finished: tuple[Plan, Settings, Summary], tmp_path: Path) -> None:
+    plan, chosen, _ = finished
+    elsewhere = replace(chosen, store=tmp_path / "store")
+    run(plan, elsewhere, executors.Pool(elsewhere, plan.study, 2))
+    assert lasting(plan, elsewhere) == lasting(plan, chosen)
+
+
+def test_two_ray_actors_give_the_table_of_one_process(
+    finished: tuple[Plan, Settings, Summary], tmp_path: Path
+) -> None:
+    pytest.importorskip("ray")
+    plan, chosen, _ = finished
+    elsewhere = replace(chosen, store=tmp_path / "store")
+    run(plan, elsewhere, executors.OnRay(elsewhere, plan.study, 2, None, gpu=False))
+    assert lasting(plan, elsewhere) == lasting(plan, chosen)
+
+
+def test_ray_is_asked_for_by_name_where_it_is_missing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(AdaptxError, match="AX033"):
+        executors.OnRay(settings, planned(settings).study, 2, None, gpu=False)
+
+
+KILLED = """
+import json, sys
+from pathlib import Path
+import toy
+from adaptx.study import executors
+from adaptx.study.plan import Study, expand
+from adaptx.study.run import run
+
+world, store, values = toy.World(Path(sys.argv[1])), Path(sys.argv[2]), json.loads(sys.argv[3])
+settings = toy.settings(world, store)
+plan = expand(Study.model_validate(values), settings)
+print("ready", flush=True)
+run(plan, settings, executors.InProcess(settings, plan.study, lambda *_: None))
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_a_study_ends_as_if_nothing_had_happened(
+    finished: tuple[Plan, Settings, Summary], world: toy.World, tmp_path: Path
+) -> None:
+    plan, chosen, _ = finished
+    elsewhere = replace(chosen, store=tmp_path / "store")
+    rng = random.Random(0)
+    paths = os.pathsep.join([str(toy.TESTS.parent / "src"), str(toy.TESTS)])
+    command = [sys.executable, "-c", KILLED, str(world.root), str(elsewhere.store), json.dumps(VALUES)]
+    kills = int(os.environ.get("STUDY_KILLS", "5"))
+    for _ in range(kills):
+        process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        known = len(journal.events(plan.folder(elsewhere.store)))
+        limit = time.monotonic() + 300
+        # wait for the first news, so that every attempt gets somewhere, then die at a random moment
+        while process.poll() is None and time.monotonic() < limit:
+            if len(journal.events(plan.folder(elsewhere.store))) > known:
+                break
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.5))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    in_process(plan, elsewhere)
+    assert lasting(plan, elsewhere) == lasting(plan, chosen)
+    runs = [e["run"] for e in journal.events(plan.folder(elsewhere.store)) if e["event"] == "trained"]
+    assert len(runs) == len(set(runs)), "a finished run was trained again"
+
+
+def test_a_torn_line_is_no_event_and_does_not_spoil_the_next(tmp_path: Path) -> None:
+    journal.append(tmp_path, "trained", "a", run="1")
+    with open(tmp_path / journal.FILE, "a", encoding="utf-8") as file:
+        file.write('{"event": "trained", "what": "b", "ru')
+    assert [e["what"] for e in journal.events(tmp_path)] == ["a"]
+    journal.append(tmp_path, "trained", "c", run="3")
+    assert [e["what"] for e in journal.events(tmp_path)] == ["a", "c"]
+
+
+def test_the_chance_level_is_the_score_of_the_majority_answer(settings: Settings) -> None:
+    nli, pos = settings.registry.task("toynli"), settings.registry.task("toypos")
+    texts = [TextExample(str(i), "a", None, label) for i, label in enumerate(["entailment"] * 3 + ["neutral"])]
+    assert chance_level(nli, texts) == pytest.approx(0.75)
+    words = [WordsExample("0", ("a", "b"), ("NOUN", "NOUN")), WordsExample("1", ("a",), ("VERB",))]
+    level = chance_level(pos.model_copy(update={"metrics": ("tag_accuracy",)}), words)
+    assert level == pytest.approx(2 / 3)
+    spans = [SpanExample("0", "q", "c", ()), SpanExample("1", "q", "c", (("c", 0),))]
+    assert chance_level(settings.registry.task("squad_v2"), spans) == pytest.approx(0.5)
+    assert collapsed(0.75, 0.75) and not collapsed(0.76, 0.75) and not collapsed(0.1, None)
+
+
+def test_planning_needs_neither_torch_nor_pandas() -> None:
+    code = "import sys, adaptx.cli.study, adaptx.study.run, adaptx.study.executors\n"
+    code += "print([m for m in ('torch', 'transformers', 'pandas', 'ray', 'scipy') if m in sys.modules])"
+    assert toy.python(code).strip() == "[]"

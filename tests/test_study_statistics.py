@@ -1,0 +1,140 @@
+"""Statistics against hand-derived cases and simulated truths: what is there is found, what is not is not."""
+
+import numpy as np
+import pytest
+
+from adaptx.errors import AdaptxError
+from adaptx.metrics.reductions import f1, mean
+from adaptx.study.statistics.crossed import crossed_bootstrap
+from adaptx.study.statistics.multiple import holm
+from adaptx.study.statistics.ranking import english_selected, kendall_between_seeds, regret_at
+from adaptx.study.statistics.seeds import summarise
+from adaptx.study.statistics.variance import COMPONENTS, anova, mixed_model
+
+
+def test_the_interval_over_seeds_is_students() -> None:
+    found = summarise([0.1, 0.2, 0.3])
+    # sd = 0.1, t(0.975, 2) = 4.30265: half width 4.30265 * 0.1 / sqrt(3)
+    assert (found.mean, found.sd) == (pytest.approx(0.2), pytest.approx(0.1))
+    assert found.high is not None and found.high - found.mean == pytest.approx(4.30265 * 0.1 / 3**0.5, abs=1e-5)
+    assert summarise([0.4]).sd is None and summarise([0.4]).low is None
+
+
+def binary(rng: np.random.Generator, seeds: int, items: int, shift: float, seed_sd: float) -> np.ndarray:
+    """Right or wrong answers of one system, [seeds, items, 2]: an ability per seed, a difficulty per item."""
+    ability = shift + rng.normal(0, seed_sd, (seeds, 1))
+    p = 1 / (1 + np.exp(-(0.8 + ability + DIFFICULTY[:items])))
+    right = (rng.random((seeds, items)) < p).astype(float)
+    return np.stack([right, np.ones_like(right)], axis=2)
+
+
+DIFFICULTY = np.random.default_rng(5).normal(0, 1.0, 400)
+
+
+@pytest.mark.parametrize(("seeds", "seed_sd"), [(3, 0.0), (3, 0.15), (2, 0.4), (5, 0.4)])
+def test_no_effect_is_found_at_the_nominal_rate_in_a_thousand_studies(seeds: int, seed_sd: float) -> None:
+    rng = np.random.default_rng(seeds + int(100 * seed_sd))
+    found = 0
+    for _ in range(1000):
+        a, b = (binary(rng, seeds, 120, 0.0, seed_sd) for _ in range(2))
+        found += crossed_bootstrap(a, b, mean, resamples=100, seed=1).p_value < 0.05
+    # nominal 5 %, binomial sd 0.7 %; truncating a variance at zero costs or gives a little
+    assert 0.015 <= found / 1000 <= 0.075, found
+
+
+def test_items_alone_would_find_too_much_where_seeds_differ() -> None:
+    from adaptx.metrics.bootstrap import paired_bootstrap
+
+    rng, naive = np.random.default_rng(3), 0
+    for _ in range(200):
+        a, b = (binary(rng, 3, 200, 0.0, 0.4) for _ in range(2))
+        naive += paired_bootstrap(a[0], b[0], mean, resamples=100).p_value < 0.05
+    assert naive / 200 > 0.10
+
+
+def test_a_planted_effect_is_found_and_its_size_is_in_the_interval() -> None:
+    rng, found, covered = np.random.default_rng(4), 0, 0
+    truth = np.mean(1 / (1 + np.exp(-(1.4 + DIFFICULTY))) - 1 / (1 + np.exp(-(0.8 + DIFFICULTY))))
+    for _ in range(100):
+        a, b = binary(rng, 3, 400, 0.6, 0.05), binary(rng, 3, 400, 0.0, 0.05)
+        result = crossed_bootstrap(a, b, mean, resamples=200)
+        found += result.p_value < 0.05
+        covered += result.low <= truth <= result.high
+    assert found >= 90 and covered >= 88
+
+
+def test_equal_systems_do_not_differ_and_other_shapes_are_refused() -> None:
+    stats = binary(np.random.default_rng(0), 2, 50, 0.0, 0.1)
+    same = crossed_bootstrap(stats, stats, mean)
+    assert (same.delta, same.low, same.high, same.p_value) == (0.0, 0.0, 0.0, 1.0)
+    with pytest.raises(AdaptxError, match="AX050"):
+        crossed_bootstrap(stats, stats[:, :49], mean)
+
+
+def test_exchanging_the_systems_changes_the_sign_alone() -> None:
+    rng = np.random.default_rng(1)
+    a, b = (rng.integers(0, 3, (3, 60, 3)).astype(float) for _ in range(2))
+    one, other = crossed_bootstrap(a, b, f1), crossed_bootstrap(b, a, f1)
+    assert (one.delta, one.low, one.high) == (
+        pytest.approx(-other.delta), pytest.approx(-other.high), pytest.approx(-other.low)
+    )  # fmt: skip
+    assert one.p_value == pytest.approx(other.p_value)
+
+
+def test_holm_by_hand() -> None:
+    # sorted 0.01, 0.03, 0.04 times 3, 2, 1 = 0.03, 0.06, 0.04 -> monotone 0.03, 0.06, 0.06
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([]) == [] and holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def planted(rng: np.random.Generator, shape: tuple[int, int, int], sds: tuple[float, ...]) -> np.ndarray:
+    i, j, k = shape
+    parts = [(i, 1, 1), (1, j, 1), (i, j, 1), (1, 1, k), shape]
+    return np.asarray(0.5 + sum(rng.normal(0, sd, part) for sd, part in zip(sds, parts, strict=True)))
+
+
+def test_planted_variances_are_recovered_without_bias() -> None:
+    rng, sds = np.random.default_rng(2), (0.05, 0.03, 0.02, 0.01, 0.015)
+    raw = [anova(planted(rng, (6, 5, 4), sds)).raw for _ in range(1500)]
+    for name, sd in zip(COMPONENTS, sds, strict=True):
+        values = np.array([r[name] for r in raw])
+        assert abs(values.mean() - sd**2) < 4 * values.std() / len(values) ** 0.5, name
+
+
+def test_nothing_planted_gives_no_share_and_holes_are_refused() -> None:
+    found = anova(planted(np.random.default_rng(0), (8, 8, 6), (0.0, 0.0, 0.0, 0.0, 0.1)))
+    assert found.shares["residual"] > 0.9
+    grid = np.ones((2, 2, 2))
+    assert set(anova(grid).shares.values()) == {0.0}
+    grid[0, 0, 0] = np.nan
+    with pytest.raises(AdaptxError, match="AX050"):
+        anova(grid)
+
+
+def test_the_mixed_model_agrees_with_the_analysis_of_variance_on_a_full_grid() -> None:
+    scores = planted(np.random.default_rng(3), (5, 4, 3), (0.05, 0.05, 0.03, 0.03, 0.01))
+    moments = anova(scores)
+    assert min(moments.raw.values()) > 0
+    levels = [g.ravel() for g in np.indices(scores.shape)]
+    likelihood = mixed_model(scores.ravel(), *levels)
+    assert likelihood is not None
+    for name in COMPONENTS:
+        assert likelihood[name] == pytest.approx(moments.components[name], rel=0.03), name
+
+
+def test_rankings_between_seeds_by_hand() -> None:
+    same = np.array([[0.1, 0.2, 0.3], [0.2, 0.3, 0.4]])
+    assert kendall_between_seeds(same) == pytest.approx((1.0, 1.0, 1.0))
+    assert kendall_between_seeds(same * [[1], [-1]]) == pytest.approx((-1.0, -1.0, -1.0))
+    # one of three pairs turned round: (2 - 1) / 3
+    assert kendall_between_seeds(np.array([[1.0, 2, 3], [1.0, 3, 2]])) == pytest.approx((1 / 3,) * 3)
+    assert kendall_between_seeds(same[:1]) is None
+
+
+def test_selection_on_english_and_regret_by_hand() -> None:
+    found = english_selected([0.9, 0.8, 0.95], [0.5, 0.7, 0.6])
+    assert (found.chosen, found.oracle, found.gap) == (2, 1, pytest.approx(0.1))
+    scores = {"sv": 0.5, "et": 0.7, "en": 0.6}
+    assert regret_at(["sv", "en", "et"], scores, 1) == pytest.approx(0.2)
+    assert regret_at(["sv", "en", "et"], scores, 2) == pytest.approx(0.1)
+    assert regret_at(["fr", "et", "en"], scores, 1) == 0.0
