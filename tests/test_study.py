@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 import toy
+
 from adaptx.config import Settings
 from adaptx.data.examples import SpanExample, TextExample, WordsExample
 from adaptx.errors import AdaptxError
@@ -89,7 +89,9 @@ def test_all_faults_of_a_study_file_are_named_at_once(settings: Settings, tmp_pa
 
 
 def test_ablations_stand_on_language_adapters_and_share_the_target_adapter(settings: Settings) -> None:
-    plan = planned(settings, seeds=[0], sources=["qaa"], baselines=[], targets=["toypos"], ablations=["language_adapters"])
+    plan = planned(
+        settings, seeds=[0], sources=["qaa"], baselines=[], targets=["toypos"], ablations=["language_adapters"]
+    )
     assert [[f"{s.lang}/{s.task}" for s in c.stack] for c in plan.cells] == [
         ["en/toypos"],
         ["qaa/toytext", "en/toypos"],
@@ -169,9 +171,7 @@ def test_two_processes_give_the_table_of_one(finished: tuple[Plan, Settings, Sum
     assert lasting(plan, elsewhere) == lasting(plan, chosen)
 
 
-def test_two_ray_actors_give_the_table_of_one_process(
-    finished: tuple[Plan, Settings, Summary], tmp_path: Path
-) -> None:
+def test_two_ray_actors_give_the_table_of_one_process(finished: tuple[Plan, Settings, Summary], tmp_path: Path) -> None:
     pytest.importorskip("ray")
     plan, chosen, _ = finished
     elsewhere = replace(chosen, store=tmp_path / "store")

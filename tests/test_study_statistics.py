@@ -5,7 +5,7 @@ import pytest
 
 from adaptx.errors import AdaptxError
 from adaptx.metrics.reductions import f1, mean
-from adaptx.study.statistics.crossed import crossed_bootstrap
+from adaptx.study.statistics.crossed import crossed_bootstrap, differences, paired
 from adaptx.study.statistics.multiple import holm
 from adaptx.study.statistics.ranking import english_selected, kendall_between_seeds, regret_at
 from adaptx.study.statistics.seeds import summarise
@@ -34,12 +34,26 @@ DIFFICULTY = np.random.default_rng(5).normal(0, 1.0, 400)
 @pytest.mark.parametrize(("seeds", "seed_sd"), [(3, 0.0), (3, 0.15), (2, 0.4), (5, 0.4)])
 def test_no_effect_is_found_at_the_nominal_rate_in_a_thousand_studies(seeds: int, seed_sd: float) -> None:
     rng = np.random.default_rng(seeds + int(100 * seed_sd))
-    found = 0
+    tests, any_after_holm = 0, 0
     for _ in range(1000):
-        a, b = (binary(rng, seeds, 120, 0.0, seed_sd) for _ in range(2))
-        found += crossed_bootstrap(a, b, mean, resamples=100, seed=1).p_value < 0.05
-    # nominal 5 %, binomial sd 0.7 %; truncating a variance at zero costs or gives a little
-    assert 0.015 <= found / 1000 <= 0.075, found
+        base = binary(rng, seeds, 120, 0.0, seed_sd)
+        family = [paired(binary(rng, seeds, 120, 0.0, seed_sd), base, mean, resamples=100) for _ in range(5)]
+        p_values = [d.p_value for d in differences(family)]
+        tests += sum(p < 0.05 for p in p_values)
+        any_after_holm += min(holm(p_values)) < 0.05
+    # nominal 5 %; tests of one study share a base, so the rate's sd is about 0.5 %
+    assert 0.02 <= tests / 5000 <= 0.07, tests
+    assert any_after_holm / 1000 <= 0.07, any_after_holm
+
+
+@pytest.mark.parametrize(("seeds", "seed_sd"), [(2, 0.4), (3, 0.15)])
+def test_a_single_difference_errs_on_the_careful_side(seeds: int, seed_sd: float) -> None:
+    rng = np.random.default_rng(7)
+    systems = (binary(rng, seeds, 120, 0.0, seed_sd) for _ in range(2000))
+    found = sum(
+        crossed_bootstrap(a, b, mean, resamples=100).p_value < 0.05 for a, b in zip(systems, systems, strict=True)
+    )
+    assert found / 1000 <= 0.06, found
 
 
 def test_items_alone_would_find_too_much_where_seeds_differ() -> None:
@@ -56,8 +70,9 @@ def test_a_planted_effect_is_found_and_its_size_is_in_the_interval() -> None:
     rng, found, covered = np.random.default_rng(4), 0, 0
     truth = np.mean(1 / (1 + np.exp(-(1.4 + DIFFICULTY))) - 1 / (1 + np.exp(-(0.8 + DIFFICULTY))))
     for _ in range(100):
-        a, b = binary(rng, 3, 400, 0.6, 0.05), binary(rng, 3, 400, 0.0, 0.05)
-        result = crossed_bootstrap(a, b, mean, resamples=200)
+        base = binary(rng, 3, 400, 0.0, 0.05)
+        shifted = [binary(rng, 3, 400, shift, 0.05) for shift in (0.6, 0.0, 0.0, 0.0)]
+        result = differences([paired(a, base, mean, resamples=200) for a in shifted])[0]
         found += result.p_value < 0.05
         covered += result.low <= truth <= result.high
     assert found >= 90 and covered >= 88

@@ -198,3 +198,65 @@ def status_(
             print(f"  failed: {name}: {why}")
     if value.failed:
         raise typer.Exit(1)
+
+
+@app.command("report", epilog="Example: adaptx study report configs/studies/demo.yaml --out report.html")
+def report_(
+    file: File,
+    out: Annotated[Path | None, typer.Option("--out", help="HTML file (default: beside the results).")] = None,
+    profile: o.Profile = None,
+    store: o.Store = None,
+    data_root: o.DataRoot = None,
+    cache: o.Cache = None,
+    registry: o.RegistryDir = None,
+    backbone: o.BackboneName = None,
+    as_json: o.AsJson = False,
+    debug: o.Debug = False,
+) -> None:
+    """Write the report of what a study has so far: one HTML file that works offline."""
+    from adaptx import atomic
+    from adaptx.cli.screen import print_json
+    from adaptx.study.analysis import analyse
+    from adaptx.study.export import as_json as values
+    from adaptx.study.report import render
+    from adaptx.study.results import read
+
+    planned, settings = _resolve(file, o.Places(profile, store, data_root, cache, registry, backbone))
+    table = read(planned, settings.store)
+    analysis = analyse(planned.id, planned.study, planned.gaps, table, settings.store)
+    path = out or planned.folder(settings.store) / "report.html"
+    atomic.write_bytes(path, render(analysis).encode())
+    if as_json:
+        print_json({"report": path.as_posix(), **values(analysis)})
+    else:
+        print(path)
+
+
+@app.command("export", epilog="Example: adaptx study export configs/studies/demo.yaml --out results")
+def export_(
+    file: File,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder (default: beside the results).")] = None,
+    profile: o.Profile = None,
+    store: o.Store = None,
+    data_root: o.DataRoot = None,
+    cache: o.Cache = None,
+    registry: o.RegistryDir = None,
+    backbone: o.BackboneName = None,
+    as_json: o.AsJson = False,
+    debug: o.Debug = False,
+) -> None:
+    """Write a study's results as CSV, parquet, JSON, a LaTeX table and SVG charts."""
+    from adaptx.cli.screen import print_json
+    from adaptx.study.analysis import analyse
+    from adaptx.study.export import write
+    from adaptx.study.results import read
+
+    planned, settings = _resolve(file, o.Places(profile, store, data_root, cache, registry, backbone))
+    table = read(planned, settings.store)
+    analysis = analyse(planned.id, planned.study, planned.gaps, table, settings.store)
+    files = write(analysis, out or planned.folder(settings.store) / "export")
+    if as_json:
+        print_json({"files": [f.as_posix() for f in files]})
+    else:
+        for path in files:
+            print(path)

@@ -14,7 +14,7 @@ import numpy as np
 
 from adaptx.metrics import METRICS
 from adaptx.study.plan import ENGLISH, MAIN, NONE, Gap, Study
-from adaptx.study.statistics.crossed import Difference, crossed_bootstrap
+from adaptx.study.statistics.crossed import Difference, Paired, differences, paired
 from adaptx.study.statistics.multiple import holm
 from adaptx.study.statistics.ranking import english_selected, kendall_between_seeds, regret_at
 from adaptx.study.statistics.seeds import Summary, summarise
@@ -187,12 +187,10 @@ def _deltas(good: "pd.DataFrame", store: Path) -> Iterator[Delta]:
 
     by_system: dict[System, dict[int, Any]] = {}
     for row in good.itertuples():
-        by_system.setdefault(system_of(row), {})[int(row.seed)] = row  # type: ignore[call-overload]
-    found: dict[tuple[str, str], list[Delta]] = {}
+        by_system.setdefault(system_of(row), {})[int(row.seed)] = row
+    found: dict[tuple[str, str], dict[System, Paired]] = {}
     for system, rows in by_system.items():
         others = {"none": replace(system, source=NONE, task=NONE), "English": replace(system, source=ENGLISH)}
-        if system.source == NONE and system.method == "full":
-            continue
         for against, other in others.items():
             theirs = by_system.get(other, {})
             seeds = sorted(rows.keys() & theirs.keys())
@@ -200,15 +198,15 @@ def _deltas(good: "pd.DataFrame", store: Path) -> Iterator[Delta]:
                 continue
             metric = METRICS[rows[seeds[0]].metric_key]
             mine, base = (np.stack([stats(side[s]) for s in seeds]) for side in (rows, theirs))
-            result = crossed_bootstrap(mine, base, metric.reduce)
-            found.setdefault((system.target, against), []).append(Delta(system, against, result, 1.0))
-    for family in found.values():
-        adjusted = holm([d.result.p_value for d in family])
-        yield from (replace(d, adjusted=p) for d, p in zip(family, adjusted, strict=True))
+            found.setdefault((system.target, against), {})[system] = paired(mine, base, metric.reduce)
+    for (_, against), family in found.items():
+        tested = differences(list(family.values()))
+        adjusted = holm([d.p_value for d in tested])
+        yield from (Delta(*x) for x in zip(family, [against] * len(family), tested, adjusted, strict=True))
 
 
 def grid(part: "pd.DataFrame") -> "tuple[list[str], list[str], list[int], np.ndarray[Any, Any]] | None":
-    """A full grid [sources, tasks, seeds] of scores: what has holes is dropped, the emptiest first. None below 2x2x2."""
+    """A full grid [sources, tasks, seeds] of scores: what has holes is dropped, emptiest first. None below 2x2x2."""
     table = part.set_index(["source", "task", "seed"])["score"]
     names = [sorted(set(part[c])) for c in ("source", "task", "seed")]
     full = np.array([[[table.get((a, b, c), np.nan) for c in names[2]] for b in names[1]] for a in names[0]])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptx import jobs, store, train
-from adaptx.config import Settings
+from adaptx.config import RunOptions, Settings
 from adaptx.jobs import Job, planned_tokens
 from adaptx.store import Stored
 from adaptx.study.plan import Plan, Step, without_parents
@@ -111,7 +111,7 @@ def _measured(job: Job) -> Rate:
     with tempfile.TemporaryDirectory() as folder:
         settings = replace(job.settings, store=Path(folder))
         o = job.recipe.optimiser
-        options = jobs.RunOptions(
+        options = RunOptions(
             job.recipe.method,
             limit=min(MEASURED_ROWS, job.recipe.limit or MEASURED_ROWS),
             max_steps=MEASURED_STEPS,

@@ -9,7 +9,7 @@ from typing import Any
 FILE = "journal.jsonl"
 
 
-def append(folder: Path, event: str, what: str, **values: Any) -> None:
+def append(folder: Path, event: str, what: str, /, **values: Any) -> None:
     """Add one event in a single write, on disk when this returns; ends a line that a kill left torn."""
     folder.mkdir(parents=True, exist_ok=True)
     value = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, "what": what, **values}

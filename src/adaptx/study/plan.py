@@ -5,7 +5,7 @@ training share one step.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -152,11 +152,11 @@ def read(path: Path, settings: Settings) -> Study:
         if len(set(values)) < len(values):
             faults.append(f"{name}: something is there twice")
     for lang in (study.language, *study.sources):
-        faults += _fault(lambda lang=lang: registry.check_language(lang))  # type: ignore[misc]
+        faults += _fault(lambda lang=lang: registry.check_language(lang))
     for task in [part for t in (*study.tasks, *study.targets) for part in t.split("+")]:
-        faults += _fault(lambda task=task: registry.task(task))  # type: ignore[misc]
+        faults += _fault(lambda task=task: registry.task(task))
     for method in study.methods:
-        faults += _fault(lambda method=method: registry.method(method))  # type: ignore[misc]
+        faults += _fault(lambda method=method: registry.method(method))
     known = set(registry.task_ids())
     faults += [f"tasks: {t} is not trained" for t in study.tasks if t in known and registry.task(t).kind == "retrieval"]
     faults += [f"targets: {t} is not a target task" for t in study.targets if t in known and not _scored(settings, t)]
@@ -164,15 +164,15 @@ def read(path: Path, settings: Settings) -> Study:
         if set(order) != {*study.sources, *((ENGLISH,) if "english" in study.baselines else ())}:
             faults.append(f"orderings.{name}: it must name every source once")
     for stage in ("intermediate", "target", "language"):
-        faults += _fault(lambda stage=stage: study.options(Step(stage, ENGLISH, "", "pfeiffer", 0)))  # type: ignore[misc]
+        faults += _fault(lambda stage=stage: study.options(Step(stage, ENGLISH, "", "pfeiffer", 0)))
     if faults:
         raise AdaptxError("AX010", path, f"{'; '.join(dict.fromkeys(faults))}.")
     return study
 
 
-def _fault(check: "object") -> list[str]:
+def _fault(check: Callable[[], object]) -> list[str]:
     try:
-        check()  # type: ignore[operator]
+        check()
     except AdaptxError as error:
         return [f"{error.given}: {error.why.rstrip('.')}"]
     return []
@@ -265,9 +265,7 @@ def _variants(study: Study, settings: Settings, method: str, lang: str, gaps: li
             yield from (OWN, KEPT, REMOVED)
 
 
-def _cell(
-    study: Study, settings: Settings, at: tuple[str, str, str, int], variant: str, target: str
-) -> Iterator[Cell]:
+def _cell(study: Study, settings: Settings, at: tuple[str, str, str, int], variant: str, target: str) -> Iterator[Cell]:
     lang, task, method, seed = at
     stacked, shorter = variant in (OWN, KEPT, REMOVED), variant == "no last layer"
 

@@ -19,7 +19,8 @@ MEASURED = ("train_seconds", "intermediate_seconds", "target_seconds", "peak_mem
 COLUMNS = (
     "language", "source", "task", "method", "variant", "seed", "target", "metric", "leading", "score", "low", "high",
     "n", "chance", "status", "flags", "english_dev", "intermediate_run", "target_run", "stack", "train_seconds",
-    "intermediate_seconds", "target_seconds", "train_tokens", "trainable_parameters", "peak_memory_bytes", "device", "note", "metric_key", "score_file",
+    "intermediate_seconds", "target_seconds", "train_tokens", "trainable_parameters",
+    "peak_memory_bytes", "device", "note", "metric_key", "score_file",
 )  # fmt: skip
 
 

@@ -146,7 +146,8 @@ def status(plan: Plan, store: Path) -> Status:
     """What the journal says of every step and cell, where the store still has what it names."""
     last = journal.latest(plan.folder(store))
     done, failed, left, bad = [], {}, [], []
-    for unit in (*plan.steps, *plan.cells):
+    units: tuple[Unit, ...] = (*plan.steps, *plan.cells)
+    for unit in units:
         event = last.get(unit.label)
         if event is None or not (event["event"] == "failed" or _there(event, store)):
             left.append(unit.label)

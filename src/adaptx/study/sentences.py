@@ -23,12 +23,15 @@ def say(analysis: Analysis) -> Iterator[str]:
     lost = leading[leading["status"] != "ok"]
     if len(lost):
         yield (
-            f"{int((lost['status'] == 'collapsed').sum())} collapsed (a score at or below a constant answer's somewhere "
-            f"on the way, or a loss that is not finite) and {int((lost['status'] == 'failed').sum())} failed. They are "
+            f"{int((lost['status'] == 'collapsed').sum())} collapsed (somewhere on the way a score at or below a constant "
+            f"answer's) and {int((lost['status'] == 'failed').sum())} failed. They are "
             "listed in the runs table and are in no mean; means over what is left are optimistic to that extent."
         )
     if table["note"].str.contains("sample corpus").any():
-        yield "The data is the built-in sample corpus: the numbers show that everything works and say nothing about a language."
+        yield (
+            "The data is the built-in sample corpus: the numbers show that everything works and say nothing about a "
+            "language."
+        )
     for target in study.targets:
         yield from _of_target(analysis, target)
     if len(study.seeds) < 5:
@@ -45,7 +48,8 @@ def say(analysis: Analysis) -> Iterator[str]:
 
 
 def _of_target(analysis: Analysis, target: str) -> Iterator[str]:
-    for against, what in (("none", "no intermediate task"), ("English", "English on the same intermediate task")):
+    names = {"none": "no intermediate task", "English": "English on the same intermediate task"}
+    for against, what in names.items():
         found = [d for d in analysis.deltas if d.system.target == target and d.against == against]
         if not found:
             continue

@@ -134,7 +134,7 @@ def _own_score(job: Job, stored: Stored) -> tuple[float | None, float | None]:
     """A run's score in its own language and the chance level there, on dev data, else on test data."""
     task = job.tasks[0]
     for split in ("dev", "test"):
-        score, data = _leading(stored, job, split), job.data[task.id].get(split)  # type: ignore[call-overload]
+        score, data = _leading(stored, job, split), job.data[task.id].get(split)
         if score is not None and data is not None:
             return score, chance_level(task, data.examples)
     return None, None

@@ -1,7 +1,8 @@
 """Whether two systems differ beyond the choice of test items and of seeds. Knows statistics tables and reductions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import stats
@@ -10,12 +11,29 @@ from adaptx.errors import AdaptxError
 from adaptx.metrics.metric import Reduce, Stats
 
 CHUNK_BYTES = 48_000_000
+REMEMBERED = 1_000_000  # drawn counts that are kept for the next call
+SHARED_BASE = 0.25
+
+
+@dataclass(frozen=True)
+class Paired:
+    """What two systems' scores on the same items and seeds say about their difference, mean over seeds.
+
+    `items`: variance of the mean difference over resampled items. `between`: variance of the true difference between
+    seeds, free of item noise, may be negative by chance; None with one seed.
+    """
+
+    delta: float
+    items: float
+    between: float | None
+    seeds: int
+    n: int
 
 
 @dataclass(frozen=True)
 class Difference:
-    """System a minus system b, mean over seeds: `delta`, its standard error, Satterthwaite's degrees of freedom,
-    the interval `low`..`high` and the two-sided `p_value`. `seeds`: how many; with one, seeds are not accounted for."""
+    """System a minus system b: `delta`, its standard error, degrees of freedom, the interval `low`..`high` and the
+    two-sided `p_value`. `seeds`: how many; with one, the choice of seeds is not accounted for."""
 
     delta: float
     error: float
@@ -26,47 +44,73 @@ class Difference:
     seeds: int
 
 
-def crossed_bootstrap(
-    stats_a: Stats, stats_b: Stats, reduce: Reduce, *, resamples: int = 1000, level: float = 0.95, seed: int = 0
-) -> Difference:
-    """The paired difference of two systems on the same items and seeds, with the error of both ways of sampling.
+def paired(stats_a: Stats, stats_b: Stats, reduce: Reduce, *, resamples: int = 1000, seed: int = 0) -> Paired:
+    """The paired bootstrap over items, crossed with seeds.
 
     `stats_a`, `stats_b`: [S, n, k], seeds by items by statistics. Items are resampled once for all seeds and both
-    systems (paired bootstrap, Koehn 2004). The variance of the mean over seeds is then that of a two-way layout with
-    crossed random effects: items + seeds - interaction, each read off the same resamples (Cornfield & Tukey 1956;
-    Owen 2007 shows that resampling rows and columns without the correction counts the interaction twice). Seeds enter
-    by the sample variance of the per-seed differences: resampling two or three seeds would understate it by
-    (S - 1) / S. The reference is Student's t with the degrees of freedom of Satterthwaite 1946.
-
-    Equal systems give p = 1. AX050 where shapes differ.
+    systems (Koehn 2004). In a two-way layout with crossed random effects the variance of the mean over seeds is that
+    of items, plus that of seeds, minus their interaction, which both contain (Cornfield & Tukey 1956; Owen 2007:
+    resampling rows and columns without the correction counts it twice). AX050 where shapes differ.
     """
     if stats_a.shape != stats_b.shape or stats_a.ndim != 3:
         given = f"{stats_a.shape} of one system, {stats_b.shape} of the other"
         raise AdaptxError("AX050", given, "A crossed test needs both systems on the same seeds and examples.")
     n_seeds, n, k = stats_a.shape
     per_seed = reduce(stats_a.sum(axis=1)) - reduce(stats_b.sum(axis=1))
-    delta = float(per_seed.mean())
     both = np.concatenate([stats_a, stats_b], axis=2).transpose(1, 0, 2).reshape(n, n_seeds * 2 * k)
     drawn = np.concatenate([_differences(sums, n_seeds, k, reduce) for sums in _sums(both, resamples, seed)])
-    by_items = float(drawn.mean(axis=1).var(ddof=1))
-    total, df = by_items, float(n - 1)
+    mean = drawn.mean(axis=1, keepdims=True)
+    between = None
     if n_seeds > 1:
-        by_seeds = float(per_seed.var(ddof=1)) / n_seeds
-        own = drawn - drawn.mean(axis=1, keepdims=True)
-        shared = float(own.var(axis=0, ddof=1).sum()) / (n_seeds * (n_seeds - 1))
-        between = max(0.0, by_seeds - shared)
-        total = by_items + between
-        if total > 0:
-            df = _satterthwaite((between, n_seeds - 1), (by_items, n - 1))
+        interaction = float((drawn - mean).var(axis=0, ddof=1).sum()) / (n_seeds - 1)
+        between = float(per_seed.var(ddof=1)) - interaction
+    return Paired(float(per_seed.mean()), float(mean.var(ddof=1)), between, n_seeds, n)
+
+
+def differences(family: Sequence[Paired], level: float = 0.95) -> list[Difference]:
+    """Differences of several systems to one base, with tests that sample items and seeds.
+
+    A few seeds tell little about the variance between seeds, so a family of three or more shares one estimate: the mean
+    weighted by degrees of freedom. Differences to one base correlate by about a half, their variances by a quarter;
+    the pooled degrees of freedom are reduced accordingly. The reference is Student's t with Satterthwaite's (1946)
+    degrees of freedom. Smaller families use their own estimate with S - 1 degrees of freedom, which is conservative.
+    Assumes that systems of a family vary alike between seeds.
+    """
+    known = [(p.between, p.seeds - 1) for p in family if p.between is not None]
+    if len(known) < 3:
+        return [_test(p, max(0.0, p.between or 0.0), None, level) for p in family]
+    weight = sum(d for _, d in known)
+    pooled = max(0.0, sum(b * d for b, d in known) / weight)
+    independent = 1 / (1 / len(known) + SHARED_BASE * (1 - 1 / len(known)))
+    return [_test(p, pooled, independent * weight / len(known), level) for p in family]
+
+
+def crossed_bootstrap(
+    stats_a: Stats, stats_b: Stats, reduce: Reduce, *, resamples: int = 1000, level: float = 0.95, seed: int = 0
+) -> Difference:
+    """One difference on its own: `paired`, then `differences`."""
+    return differences([paired(stats_a, stats_b, reduce, resamples=resamples, seed=seed)], level)[0]
+
+
+def _test(p: Paired, between: float, between_df: float | None, level: float) -> Difference:
+    """`between_df`: of the pooled estimate; None where `between` is this difference's own."""
+    total, df = p.items, float(p.n - 1)
+    if p.seeds > 1:
+        total += between / p.seeds
+        if between_df is None:
+            df = float(p.seeds - 1)
+        elif total > 0:
+            df = _satterthwaite((between / p.seeds, between_df), (p.items, p.n - 1))
     error = total**0.5
     if error == 0:
-        return Difference(delta, 0.0, df, delta, delta, 1.0 if delta == 0 else 0.0, n_seeds)
+        return Difference(p.delta, 0.0, df, p.delta, p.delta, 1.0 if p.delta == 0 else 0.0, p.seeds)
     half = float(stats.t.ppf((1 + level) / 2, df)) * error
-    p_value = float(2 * stats.t.sf(abs(delta) / error, df))
-    return Difference(delta, error, df, delta - half, delta + half, p_value, n_seeds)
+    return Difference(
+        p.delta, error, df, p.delta - half, p.delta + half, float(2 * stats.t.sf(abs(p.delta) / error, df)), p.seeds
+    )
 
 
-def _satterthwaite(*parts: tuple[float, int]) -> float:
+def _satterthwaite(*parts: tuple[float, float]) -> float:
     """Degrees of freedom of a sum of variances with their own."""
     total = sum(v for v, _ in parts)
     return max(1.0, total**2 / sum(v**2 / d for v, d in parts if d > 0 and v > 0))
@@ -78,9 +122,18 @@ def _differences(sums: Stats, n_seeds: int, k: int, reduce: Reduce) -> Stats:
     return np.asarray(reduce(apart[:, :, 0]) - reduce(apart[:, :, 1]))
 
 
+@lru_cache(maxsize=4)
+def _small(n: int, resamples: int, seed: int) -> Stats:
+    """How often each of `n` items is drawn, [resamples, n]; the same for every system of a study."""
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1.0 / n), size=resamples).astype(np.float64)
+
+
 def _sums(table: Stats, resamples: int, seed: int) -> Iterator[Stats]:
     """Column sums [B, columns] of resampled rows, in chunks of bounded memory. Deterministic in `seed`."""
     n = len(table)
+    if n * resamples <= REMEMBERED:
+        yield _small(n, resamples, seed) @ table
+        return
     rng, uniform = np.random.default_rng(seed), np.full(n, 1.0 / n)
     chunk = max(1, CHUNK_BYTES // (16 * n))
     for start in range(0, resamples, chunk):
