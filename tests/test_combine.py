@@ -39,7 +39,7 @@ def test_expressions_give_weights_and_references() -> None:
 
 @pytest.mark.parametrize("method", ["pfeiffer", "lora", "full"])
 def test_an_average_is_the_mean_of_every_tensor_and_is_found_again(settings: Settings, method: str) -> None:
-    a, b = (trained(settings, "mnli", method, seed) for seed in (0, 1))
+    a, b = (trained(settings, "toynli", method, seed) for seed in (0, 1))
     mean = combine(settings.store, [(0.5, a), (0.5, b)])
     left, right, both = tensors(a.folder), tensors(b.folder), tensors(mean.folder)
     assert both.keys() == left.keys()
@@ -55,17 +55,17 @@ def test_an_average_is_the_mean_of_every_tensor_and_is_found_again(settings: Set
 def test_a_combination_loads_and_predicts_like_any_adapter(settings: Settings) -> None:
     from adaptx.predict import predict
 
-    a, b = (trained(settings, "mnli", "pfeiffer", seed) for seed in (0, 1))
+    a, b = (trained(settings, "toynli", "pfeiffer", seed) for seed in (0, 1))
     same = combine(settings.store, [(1.0, a), (0.0, b)])
     texts = ["bado nugi lemi ||| tusa pame ropi", "lemi vilo bado ||| lemi vilo bado"]
-    asked = [parse_ref(f"en/mnli:pfeiffer@{s.manifest.run}") for s in (same, a)]
+    asked = [parse_ref(f"en/toynli:pfeiffer@{s.manifest.run}") for s in (same, a)]
     first, second = (predict(settings, ref, texts, "fp32") for ref in asked)
     assert first == second
     assert store.verified(same.folder).manifest == same.manifest
 
 
 def test_adapters_of_different_methods_or_too_few_are_refused(settings: Settings) -> None:
-    a, b = trained(settings, "mnli", "pfeiffer", 0), trained(settings, "mnli", "lora", 0)
+    a, b = trained(settings, "toynli", "pfeiffer", 0), trained(settings, "toynli", "lora", 0)
     before = sorted(p for p in settings.store.rglob("*"))
     for terms in ([(0.5, a), (0.5, b)], [(1.0, a)]):
         with pytest.raises(AdaptxError, match="AX051"):

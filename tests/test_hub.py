@@ -1,15 +1,14 @@
 """A folder hub: what is pushed is found and pulled byte for byte, versions add up, damage is refused."""
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 import hub_toy
+import pytest
 import toy
+
 from adaptx import hub, store
 from adaptx.config import Settings
 from adaptx.errors import CODES, AdaptxError
@@ -136,7 +135,7 @@ def test_a_flipped_bit_in_any_file_is_refused_and_leaves_the_store_empty(
     hub.push(settings, hub_toy.small(settings), str(place))
     for path in [p for p in sorted(place.rglob("*")) if p.is_file()]:
         whole = path.read_bytes()
-        flip(path)
+        flip(path, at=-7 if path.is_relative_to(place / "blobs") else 400)
         assert code_of(lambda: hub.pull(elsewhere, SV, str(place))) in ("AX020", "AX021", "AX023"), path.name
         path.write_bytes(whole)
     assert not [p for p in elsewhere.store.rglob("*") if p.is_file()]
@@ -147,7 +146,7 @@ def test_pushing_again_repairs_a_damaged_hub(settings: Settings, elsewhere: Sett
     stored = hub_toy.small(settings)
     hub.push(settings, stored, str(place))
     for path in [p for p in sorted(place.rglob("*")) if p.is_file()]:
-        flip(path)
+        flip(path, at=-7 if path.is_relative_to(place / "blobs") else 400)
     assert not any(v.ok for v in hub.verify(str(place), settings.cache))
     assert hub.push(settings, stored, str(place))[0].new
     assert [v.ok for v in hub.verify(str(place), settings.cache)] == [True]
@@ -276,16 +275,15 @@ def test_an_address_that_is_no_hub_is_said_to_be_none(settings: Settings, tmp_pa
     assert code_of(lambda: hub.pull(settings, SV, str(tmp_path), "not-hex")) == "AX070"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_hub_that_cannot_be_written_says_so(settings: Settings, place: Path) -> None:
-    place.mkdir(mode=0o500)
+    place.write_text("a file where a folder should be")
     assert code_of(lambda: hub.push(settings, hub_toy.small(settings), str(place))) == "AX080"
 
 
 @pytest.mark.parametrize(
     ("text", "leaks_it"),
     [("see /home/ada/data", True), ('{"id": "/tmp/x.tsv"}', True), ("C:\\Users\\ada", True), ("file:///x", True),
-     ("hf_" + "a" * 30, True), ("-----BEGIN PRIVATE KEY-----", True), ("~/data", True), ("udpos/en/train.conllu", False),
+     ("hf_" + "a" * 30, True), ("-----BEGIN PRIVATE KEY-----", True), ("~/data", True), ("udpos/train.conllu", False),
      ("https://example.org/home/x", False), ("and/or", False), ("sv/anli", False), ("a hf_hub_download call", False)],
 )  # fmt: skip
 def test_paths_tokens_and_keys_do_not_leave_the_machine(text: str, leaks_it: bool) -> None:
@@ -304,9 +302,9 @@ def test_an_adapter_that_names_a_path_is_not_pushed(settings: Settings, place: P
 
 @pytest.mark.parametrize(
     "path",
-    ["../x.json", "/etc/passwd", "adapter/../../x.json", "adapter\\x.json", "adapter/x\0.json", "adapter//x.json", "", ".",
-     "adapter/.hidden.json", "adapter/x.py", "adapter/a/b/c/d.json", "other/x.json", "x.safetensors", "adapter/con.json",
-     "adapter/ж.json", "adapter/x.json ", "adapter/" + "x" * 200 + ".json", "C:/x.json", "adapter"],
+    ["../x.json", "/etc/passwd", "adapter/../../x.json", "adapter\\x.json", "adapter/x\0.json", "adapter//x.json", "",
+     ".", "adapter/.hidden.json", "adapter/x.py", "adapter/a/b/c/d.json", "other/x.json", "x.safetensors",
+     "adapter/con.json", "adapter/ж.json", "adapter/x.json ", "adapter/" + "x" * 200 + ".json", "C:/x.json", "adapter"],
 )  # fmt: skip
 def test_names_that_mean_something_else_somewhere_are_refused(path: str) -> None:
     assert code_of(lambda: names.check_path(path)) == "AX021"

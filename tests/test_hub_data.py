@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import dataset_server
-from adaptx.data import hub
+from adaptx.data import hub, readers
 from adaptx.data.examples import (
     ChoiceExample,
     DocumentExample,
@@ -143,6 +143,19 @@ def test_records_of_other_languages_are_left_out(tmp_path: Path) -> None:
     assert [e.id for e in found] == ["finnish-0", "finnish-2"]
 
 
+def test_files_on_disk_are_read_by_the_same_rules(tmp_path: Path) -> None:
+    record = {"id": "a", "question": "?", "context": "yksi", "answers": {"text": ["yksi"], "answer_start": [0]}}
+    (tmp_path / "qa.jsonl").write_text(json.dumps(record) + "\n", "utf-8")
+    assert readers.read("jsonl", [tmp_path / "qa.jsonl"], SPAN) == [SpanExample("a", "?", "yksi", (("yksi", 0),))]
+    (tmp_path / "pairs.tsv").write_text("fi\ten\nHei!\tHello!\n", "utf-8")
+    options = {"example": "parallel", "columns": {"text": "fi", "english": "en"}}
+    assert readers.read("tsv", [tmp_path / "pairs.tsv"], options) == [ParallelExample("pairs.tsv:0", "Hei!", "Hello!")]
+    with pytest.raises(AdaptxError, match="AX010.*jsonl or squad"):
+        readers.check("tsv", SPAN)
+    with pytest.raises(AdaptxError, match="AX010.*on_misaligned"):
+        readers.check("jsonl", {**NLI, "on_misaligned": "drop"})
+
+
 def tagged(folder: Path) -> Path:
     """A folder whose tags are numbers that the data set itself names."""
     import datasets
@@ -199,7 +212,7 @@ MAIN, CONVERTED, MOVED = "a" * 40, "b" * 40, "c" * 40
 READ = """
 import json, sys
 from pathlib import Path
-from adaptx.data import hub
+from adaptx.data import hub, readers
 from adaptx.errors import AdaptxError
 from adaptx.registry import Part, Source
 

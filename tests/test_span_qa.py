@@ -120,6 +120,14 @@ def test_windows_cover_the_context_without_a_gap_and_are_units_of_their_own(stri
     assert np.diff(features.offsets).max() <= 40
 
 
+@pytest.mark.parametrize("max_tokens", [10, 11, 17, 20, 24, 25, 31])
+def test_the_longest_question_leaves_room_for_the_context_in_the_smallest_windows(max_tokens: int) -> None:
+    example = SpanExample("q", "mikä ihme? " * 9, "abcdefghij" * 5)
+    features = encode(example, max_tokens=max_tokens)
+    assert {int(c) for w in windows(features) for c in features.extra["start"][w[1:]]} == set(range(50))
+    assert np.diff(features.offsets).max() <= max_tokens
+
+
 def test_neighbouring_windows_share_as_many_tokens_as_the_option_says() -> None:
     context = "abcdefghij" * 8
     for stride in (0, 6):

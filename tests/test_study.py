@@ -18,7 +18,7 @@ from adaptx.config import Settings
 from adaptx.data.examples import SpanExample, TextExample, WordsExample
 from adaptx.errors import AdaptxError
 from adaptx.study import executors, journal, results
-from adaptx.study.chance import chance_level, collapsed
+from adaptx.study.chance import Chance, chance_level
 from adaptx.study.plan import Plan, Study, expand, read
 from adaptx.study.run import Summary, run, status
 
@@ -88,17 +88,33 @@ def test_all_faults_of_a_study_file_are_named_at_once(settings: Settings, tmp_pa
     assert read(file, settings).seeds == (0, 1)
 
 
-def test_ablations_stand_on_language_adapters_and_share_the_target_adapter(settings: Settings) -> None:
-    plan = planned(
-        settings, seeds=[0], sources=["qaa"], baselines=[], targets=["toypos"], ablations=["language_adapters"]
-    )
+def test_ablations_stand_on_language_adapters_share_the_target_adapter_and_run(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {
+        "seeds": [0],
+        "sources": ["qaa"],
+        "baselines": [],
+        "targets": ["toypos"],
+        "ablations": ["language_adapters"],
+    }
+    monkeypatch.setattr("adaptx.study.plan.LANGUAGE_TASK", "nothing-here")
+    with pytest.raises(AdaptxError, match="AX002"):
+        planned(settings, **asked)
+    monkeypatch.setattr("adaptx.study.plan.LANGUAGE_TASK", "toytext")
+    plan = planned(settings, **asked)
     assert [[f"{s.lang}/{s.task}" for s in c.stack] for c in plan.cells] == [
         ["en/toypos"],
         ["qaa/toytext", "en/toypos"],
         ["en/toytext", "en/toypos"],
         ["en/toypos"],
-    ] or plan.gaps  # the toy world calls its running text toytext; the shipped task is mlm
-    assert any("language adapters" in g.what for g in plan.gaps)
+    ]
+    trained = [c.trained for c in plan.cells]
+    assert trained[1] == trained[2] == trained[3] != trained[0]
+    summary = in_process(plan, settings)
+    assert (summary.trained, summary.failed) == (6, {})  # two language adapters, two intermediates, two targets
+    scores = results.read(plan, settings.store).query("leading")["stack"]
+    assert len(set(scores)) == 4
 
 
 @pytest.fixture(scope="module")
@@ -242,13 +258,18 @@ def test_a_torn_line_is_no_event_and_does_not_spoil_the_next(tmp_path: Path) -> 
 def test_the_chance_level_is_the_score_of_the_majority_answer(settings: Settings) -> None:
     nli, pos = settings.registry.task("toynli"), settings.registry.task("toypos")
     texts = [TextExample(str(i), "a", None, label) for i, label in enumerate(["entailment"] * 3 + ["neutral"])]
-    assert chance_level(nli, texts) == pytest.approx(0.75)
+    assert chance_level(nli, texts) == Chance("accuracy", 0.75)
     words = [WordsExample("0", ("a", "b"), ("NOUN", "NOUN")), WordsExample("1", ("a",), ("VERB",))]
-    level = chance_level(pos.model_copy(update={"metrics": ("tag_accuracy",)}), words)
-    assert level == pytest.approx(2 / 3)
+    level = chance_level(pos, words)
+    assert level is not None and (level.metric, level.level) == ("accuracy", pytest.approx(2 / 3))
+    names = [WordsExample("0", ("a", "b", "c"), ("O", "O", "B-PER"))]
+    assert chance_level(settings.registry.task("panx"), names) == Chance("f1", 0.0)
     spans = [SpanExample("0", "q", "c", ()), SpanExample("1", "q", "c", (("c", 0),))]
-    assert chance_level(settings.registry.task("squad_v2"), spans) == pytest.approx(0.5)
-    assert collapsed(0.75, 0.75) and not collapsed(0.76, 0.75) and not collapsed(0.1, None)
+    found = chance_level(settings.registry.task("squad_v2"), spans)
+    assert found is not None and found.level == 0.5
+    three_quarters = Chance("accuracy", 0.75)
+    assert three_quarters.collapsed({"accuracy": 0.75}) and not three_quarters.collapsed({"accuracy": 0.76})
+    assert not three_quarters.collapsed({})
 
 
 def test_planning_needs_neither_torch_nor_pandas() -> None:

@@ -41,9 +41,9 @@ def test_no_effect_is_found_at_the_nominal_rate_in_a_thousand_studies(seeds: int
         p_values = [d.p_value for d in differences(family)]
         tests += sum(p < 0.05 for p in p_values)
         any_after_holm += min(holm(p_values)) < 0.05
-    # nominal 5 %; tests of one study share a base, so the rate's sd is about 0.5 %
-    assert 0.02 <= tests / 5000 <= 0.07, tests
-    assert any_after_holm / 1000 <= 0.07, any_after_holm
+    # nominal 5 %; tests of one study share a base, so the rate's sd is about 0.5 %; few degrees of freedom are careful
+    assert 0.01 <= tests / 5000 <= 0.06, tests
+    assert any_after_holm / 1000 <= 0.06, any_after_holm
 
 
 @pytest.mark.parametrize(("seeds", "seed_sd"), [(2, 0.4), (3, 0.15)])

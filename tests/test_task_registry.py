@@ -22,9 +22,9 @@ from adaptx.data.examples import (
     WordsExample,
 )
 from adaptx.data.readers.tables import from_records
-from adaptx.data.sample import LANGUAGES
+from adaptx.data.sample import KINDS, LANGUAGES
 from adaptx.metrics import METRICS
-from adaptx.registry import Registry, Source, Task, configs_folder, read_yaml
+from adaptx.registry import Registry, Source, configs_folder, read_yaml
 from adaptx.table import target_tasks
 
 ROOT = Path(os.environ.get("ADAPTX_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
@@ -42,7 +42,7 @@ KIND: dict[str, type] = {
     "mlm": DocumentExample,
 }
 HUB = [(t.id, i) for t in TASKS.values() for i, s in enumerate(t.sources) if s.kind == "hub"]
-SAMPLE = [t.id for t in TASKS.values() if t.languages(("sample",))]
+SAMPLE = {s.id: t.id for t in TASKS.values() for s in t.sources if s.kind == "sample"}  # a task for each kind of sample
 LOCAL = [(t.id, lang) for t in TASKS.values() for lang in t.languages(("local",))]
 
 
@@ -167,15 +167,24 @@ def test_non_commercial_data_says_so() -> None:
     assert "NC" not in by_id["rajpurkar/squad"]
 
 
-@pytest.mark.parametrize("name", SAMPLE)
+@pytest.mark.parametrize("name", SAMPLE.values())
 def test_the_sample_corpus_gives_every_task_examples_of_its_kind(name: str, tmp_path: Path) -> None:
     task = TASKS[name]
     (source,) = [s for s in task.sources if s.kind == "sample"]
-    assert set(source.languages) <= {*LANGUAGES} - ({"en"} if task.kind == "retrieval" else set())
     examples = sources.load(settings(tmp_path), task, source.languages[-1], "test").examples
     assert all(isinstance(e, KIND[task.kind]) for e in examples)
     assert labels_of(examples) <= set(task.labels or labels_of(examples))
-    assert "train" in source.splits or task.kind == "retrieval"
+    if task.kind == "span_qa":
+        some = any(isinstance(e, SpanExample) and not e.answers for e in examples)
+        assert some is ("unanswerable" in task.options)
+
+
+@pytest.mark.parametrize("name", [t.id for t in TASKS.values() if t.languages(("sample",))])
+def test_a_sample_source_is_one_that_the_corpus_has(name: str) -> None:
+    (source,) = [s for s in TASKS[name].sources if s.kind == "sample"]
+    assert source.id in KINDS and "built-in sample corpus" in source.note
+    assert set(source.languages) <= {*LANGUAGES} - ({"en"} if TASKS[name].kind == "retrieval" else set())
+    assert "train" in source.splits or TASKS[name].kind == "retrieval"
 
 
 def labels_of(examples: tuple[Example, ...]) -> set[str]:
@@ -186,12 +195,6 @@ def labels_of(examples: tuple[Example, ...]) -> set[str]:
         elif isinstance(e, WordsExample):
             found |= set(e.tags or ())
     return found
-
-
-def test_questions_without_an_answer_are_in_squad_v2_alone(tmp_path: Path) -> None:
-    for name, some in (("squad_v1", False), ("tydiqa", False), ("squad_v2", True)):
-        examples = sources.load(settings(tmp_path), TASKS[name], "en", "test").examples
-        assert any(isinstance(e, SpanExample) and not e.answers for e in examples) is some
 
 
 @pytest.mark.parametrize(("name", "lang"), [pytest.param(*pair, marks=real) for pair in LOCAL])
@@ -239,7 +242,3 @@ def test_no_passage_is_read_in_two_splits(name: str, lang: str, tmp_path: Path) 
         for split in ("train", "dev", "test")
     ]
     assert sum(map(len, contexts)) == len(set().union(*contexts))
-
-
-def test_a_task_is_what_its_file_says() -> None:
-    assert isinstance(TASKS["xcopa"], Task) and TASKS["xcopa"].roles == ("target", "intermediate")

@@ -1,5 +1,6 @@
 """Where things are and under which profile a command runs. Knows options and environment, not tasks or training."""
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,8 +66,12 @@ def resolve(
         return Path(text).expanduser() if text else None
 
     data_root, overlay = path(data_root, "ADAPTX_DATA"), path(registry, "ADAPTX_REGISTRY")
+    store, cache = path(store, "ADAPTX_STORE") or DEFAULT_STORE, path(cache, "ADAPTX_CACHE") or default_cache()
     if data_root is not None and not data_root.is_dir():
         raise AdaptxError("AX013", data_root, "this folder does not exist.")
+    for value, option in ((store, "--store"), (cache, "--cache")):
+        if value.exists() and not value.is_dir():
+            raise AdaptxError("AX070", value, f"{option} names a file; it must be a folder.")
     if overlay is not None and not overlay.is_dir():
         raise AdaptxError("AX011", overlay, "the registry overlay is not a folder.")
     known = Registry(overlay)
@@ -78,8 +83,8 @@ def resolve(
     return Settings(
         known,
         chosen,
-        store=path(store, "ADAPTX_STORE") or DEFAULT_STORE,
-        cache=path(cache, "ADAPTX_CACHE") or default_cache(),
+        store=store,
+        cache=cache,
         data_root=data_root,
         backbone=backbone or os.environ.get("ADAPTX_BACKBONE") or chosen.backbone,
         device=device,
@@ -107,11 +112,13 @@ class RunOptions:
             value = getattr(self, name)
             if value is not None and value < low:
                 raise AdaptxError("AX070", f"{name} = {value}", f"must be at least {low}.")
-        if self.temperature < 0:
+        if not (self.temperature >= 0 and math.isfinite(self.temperature)):
             raise AdaptxError("AX070", f"temperature = {self.temperature}", "must be 0 (uniform) or above.")
+        if not 0 <= self.seed < 2**32:
+            raise AdaptxError("AX070", f"seed = {self.seed}", "must be at least 0 and fit into 32 bits.")
         for name in ("epochs", "lr"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise AdaptxError("AX070", f"{name} = {value}", "must be above zero.")
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise AdaptxError("AX070", f"{name} = {value}", "must be above zero and finite.")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise AdaptxError("AX070", f"precision = {self.precision}", "must be auto, fp32 or bf16.")

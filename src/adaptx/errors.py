@@ -198,6 +198,11 @@ CODES: dict[str, Code] = {
         "There are no results of this study in the store.",
         "Run `adaptx study run FILE` with the same file, store and data first.",
     ),
+    "AX072": Code(
+        "file system refused",
+        "A file or folder could not be read or written.",
+        "Check permissions, free space and that folders are folders.",
+    ),
     "AX099": Code("internal error", "A fault of adaptx itself.", "Run again with --debug and report the trace."),
     "AX071": Code(
         "device not available", "The device asked for does not exist here.", "Use --device cpu, or see `adaptx doctor`."

@@ -67,4 +67,6 @@ def read(folder: Path) -> Manifest:
         raise AdaptxError("AX023", folder.name, f"{FILE} cannot be read: {first}.") from None
     if manifest.run != manifest.recipe.run_id:
         raise AdaptxError("AX023", folder.name, "the run id is not the hash of the recipe.")
+    if manifest.ref != manifest.recipe.ref:
+        raise AdaptxError("AX023", folder.name, "its reference is not the recipe's.")
     return manifest

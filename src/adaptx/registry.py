@@ -169,7 +169,7 @@ def parse(model: type[M], value: Mapping[str, Any], where: object) -> M:
 def _overlay(base: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
     out = dict(base)
     for key, value in extra.items():
-        if key == "sources":
+        if key == "sources" and isinstance(value, list):
             out[key] = [*value, *base.get(key, [])]
         elif isinstance(value, dict) and isinstance(base.get(key), dict):
             out[key] = _overlay(base[key], value)
@@ -223,11 +223,13 @@ class Registry:
         """All tasks, or those with a `role`."""
         return tuple(t for t in map(self.task, self.task_ids()) if role is None or role in t.roles)
 
-    def _table(self, name: str, model: type[M], **extra: bool) -> dict[str, M]:
-        return {
-            key: parse(model, {**({"id": key} if extra.get("with_id") else {}), **value}, f"{name}: {key}")
-            for key, value in self._merged(name).items()
-        }
+    def _table(self, name: str, model: type[M], with_id: bool = False) -> dict[str, M]:
+        out = {}
+        for key, value in self._merged(name).items():
+            if not isinstance(value, dict):
+                raise AdaptxError("AX010", f"{name}: {key}", f"expected a mapping, found {type(value).__name__}.")
+            out[key] = parse(model, {**({"id": key} if with_id else {}), **value}, f"{name}: {key}")
+        return out
 
     def backbones(self) -> dict[str, BackboneSpec]:
         """Registered backbones by id."""

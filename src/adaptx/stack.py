@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adaptx import methods
-from adaptx.backbones import Backbone
+from adaptx.backbones import Backbone, BackboneFiles
 from adaptx.errors import AdaptxError
 from adaptx.registry import MethodSpec, Registry
 from adaptx.store import Stored
@@ -43,9 +43,9 @@ def adapter_name(lang: str, task: str) -> str:
     return f"{lang}_{task}".replace("+", "_").replace("-", "_")
 
 
-def check_backbone(stored: Stored, backbone: Backbone, allow_mismatch: bool = False) -> None:
+def check_backbone(stored: Stored, ours: BackboneFiles, allow_mismatch: bool = False) -> None:
     """Raise AX022 where the adapter was trained on other weights, unless that is allowed."""
-    theirs, ours = stored.recipe.backbone, backbone.files
+    theirs = stored.recipe.backbone
     if theirs.weights_sha256 != ours.weights_sha256 and not allow_mismatch:
         raise AdaptxError(
             "AX022",
@@ -63,7 +63,7 @@ def assemble(
     names = names_of(stack)
     spec: MethodSpec | None = None
     for name, stored in zip(names, stack.adapters, strict=True):
-        check_backbone(stored, backbone, allow_mismatch)
+        check_backbone(stored, backbone.files, allow_mismatch)
         spec = registry.method(stored.recipe.method)
         methods.load(encoder, spec, name, stored.adapter)
     if spec is not None:

@@ -177,12 +177,16 @@ def verified(folder: Path) -> Stored:
             raise AdaptxError("AX020", f"{stored.ref} {path}", f"{size} bytes instead of {promised[path].bytes}.")
         if _hash(found[path]) != promised[path].sha256:
             raise AdaptxError("AX020", f"{stored.ref} {path}", "its content is not what was written.")
-    tensors = {(t.file, t.name): t for t in stored.manifest.tensors}
-    for file in {t.file for t in stored.manifest.tensors}:
-        for entry in tensor_table(found[file], file) if file in found else []:
-            if tensors.get((file, entry.name)) != entry:
-                raise AdaptxError("AX020", f"{stored.ref} {entry.name}", "the manifest describes another tensor.")
+    found_tensors = [
+        t for shown in sorted(found) if shown.endswith(".safetensors") for t in tensor_table(found[shown], shown)
+    ]
+    if sorted(found_tensors, key=_tensor_key) != sorted(stored.manifest.tensors, key=_tensor_key):
+        raise AdaptxError("AX020", stored.ref, "the manifest describes other tensors than the files hold.")
     return stored
+
+
+def _tensor_key(entry: TensorEntry) -> tuple[str, str]:
+    return entry.file, entry.name
 
 
 def write(

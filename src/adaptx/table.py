@@ -103,7 +103,7 @@ def systems(settings: Settings, backbone: str, wanted: Sequence[Ref], method: st
         rows = [System(s.recipe.method, s, s.recipe.role != "intermediate") for s in chosen]
     else:
         held = [s for s in store.listing(settings.store) if s.recipe.backbone.name == backbone]
-        rows = [System(s.recipe.method, s) for s in held if s.recipe.role == "intermediate"]
+        rows = [System(s.recipe.method, store.verified(s.folder)) for s in held if s.recipe.role == "intermediate"]
         plain = {s.recipe.method for s in held if s.recipe.role == "target" and not s.recipe.parents}
         if plain and not rows:
             return [System(m) for m in sorted(plain)]

@@ -44,9 +44,10 @@ def main() -> None:
     debug = "--debug" in sys.argv
     try:
         app()
-    except AdaptxError as error:
+    except (AdaptxError, OSError) as fault:
         if debug:
             raise
+        error = fault if isinstance(fault, AdaptxError) else refused(fault)
         print(f"{error.code} {error.title}: {error.given}\n  {error.why}\n  {error.fix}", file=sys.stderr)
         sys.exit(1)
     except SystemExit as stop:
@@ -70,3 +71,8 @@ def main() -> None:
 def _say_interrupted() -> None:
     text = "interrupted. A training run keeps its last checkpoint: the same command goes on from there."
     print(text, file=sys.stderr)
+
+
+def refused(error: OSError) -> AdaptxError:
+    """The file system's complaint as an error of ours."""
+    return AdaptxError("AX072", error.filename or type(error).__name__, f"{error.strerror or error}.")

@@ -41,7 +41,7 @@ def load(folder: Path) -> tuple[dict[str, Tensors], dict[str, Any]]:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError) as error:
         raise AdaptxError("AX041", folder, f"it cannot be read ({error}).") from None
-    if digest != state.pop("sha256", None):
+    if not isinstance(state, dict) or digest != state.pop("sha256", None):
         raise AdaptxError("AX041", folder, "its tensors are not the ones that were written.")
     groups: dict[str, Tensors] = {}
     for name, tensor in load_file(folder / "tensors.safetensors").items():

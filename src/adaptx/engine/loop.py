@@ -106,7 +106,7 @@ def train(model: Model, hooks: Hooks, options: LoopOptions, folder: Path | None 
     torch.manual_seed(options.seed)
     now, best = Progress(), {k: p.detach().clone() for k, p in weights.items()}
     if folder and checkpoint.exists(folder):
-        now, best = _restore(folder, weights, optimiser)
+        now, best = _restore(folder, weights, optimiser, options)
 
     plans = [len(hooks.plan(e)) for e in range(math.ceil(options.epochs))]
     steps = math.ceil(sum(plans) * options.epochs / len(plans))
@@ -127,7 +127,7 @@ def train(model: Model, hooks: Hooks, options: LoopOptions, folder: Path | None 
                 hooks.report(now, steps, now.tokens / now.train_seconds)
                 due = time.monotonic() - saved_at >= options.checkpoint_seconds
                 if folder and (due or interrupted.is_set()):
-                    _save(folder, weights, best, optimiser, now)
+                    _save(folder, weights, best, optimiser, now, options)
                     saved_at = time.monotonic()
                 if interrupted.is_set():
                     raise KeyboardInterrupt
@@ -136,7 +136,7 @@ def train(model: Model, hooks: Hooks, options: LoopOptions, folder: Path | None 
             if hooks.evaluate is not None:
                 _judge(model, hooks.evaluate, weights, best, now)
                 if folder:
-                    _save(folder, weights, best, optimiser, now)
+                    _save(folder, weights, best, optimiser, now, options)
                     saved_at = time.monotonic()
     if now.best is not None:
         with torch.no_grad():
@@ -197,21 +197,32 @@ def _save(
     best: dict[str, torch.Tensor],
     optimiser: torch.optim.Optimizer,
     now: Progress,
+    options: LoopOptions,
 ) -> None:
     names = {id(p): n for n, p in weights.items()}
     moments = {f"{names[id(p)]}|{key}": value for p, state in optimiser.state.items() for key, value in state.items()}
     random: dict[str, Any] = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         random["cuda"] = torch.cuda.get_rng_state()
-    checkpoint.save(folder, {"weights": dict(weights), "best": best, "moments": moments, "random": random}, asdict(now))
+    groups = {"weights": dict(weights), "best": best, "moments": moments, "random": random}
+    checkpoint.save(folder, groups, {"options": _identity(options), "progress": asdict(now)})
+
+
+def _identity(options: LoopOptions) -> dict[str, Any]:
+    """The options that the next step depends on."""
+    return {k: v for k, v in asdict(options).items() if k != "checkpoint_seconds"}
 
 
 def _restore(
-    folder: Path, weights: dict[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer
+    folder: Path, weights: dict[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer, options: LoopOptions
 ) -> tuple[Progress, dict[str, torch.Tensor]]:
     groups, state = checkpoint.load(folder)
-    if groups.get("weights", {}).keys() != weights.keys():
+    shapes = {k: v.shape for k, v in groups.get("weights", {}).items()}
+    if shapes != {k: v.shape for k, v in weights.items()}:
         raise AdaptxError("AX041", folder, "it holds other tensors than this recipe trains.")
+    if state.get("options") != _identity(options):
+        raise AdaptxError("AX041", folder, "it was written under other training options.")
+    state = state["progress"]
     with torch.no_grad():
         for name, parameter in weights.items():
             parameter.copy_(groups["weights"][name])

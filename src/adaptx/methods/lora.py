@@ -58,14 +58,13 @@ def _quantise(encoder: PreTrainedModel, hyper: dict[str, Any]) -> None:
     if hyper.get("quantise") != "nf4" or getattr(encoder, "is_loaded_in_4bit", False):
         return
     import bitsandbytes as bnb
-    import torch
 
     device = encoder.embeddings.word_embeddings.weight.device
     for parent in list(encoder.encoder.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear:
                 small = bnb.nn.Linear4bit(
-                    child.in_features, child.out_features, compute_dtype=torch.bfloat16, quant_type="nf4"
+                    child.in_features, child.out_features, compute_dtype=child.weight.dtype, quant_type="nf4"
                 )
                 small.weight = bnb.nn.Params4bit(
                     child.weight.detach().float().cpu(), requires_grad=False, quant_type="nf4"

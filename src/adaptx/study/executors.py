@@ -1,7 +1,7 @@
 """Where units run: in this process, in a pool of processes, or on Ray. Each takes units and gives back outcomes.
 
 An executor knows nothing of a study's order; `run` feeds it units whose needs are finished. All of them call the same
-`Worker`, so that the results do not depend on the choice.
+`Worker`. On a CPU the number of threads changes rounding: with OMP_NUM_THREADS set, results are equal to the bit.
 """
 
 import os

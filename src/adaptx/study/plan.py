@@ -7,7 +7,7 @@ training share one step.
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
@@ -113,8 +113,13 @@ class Cell:
     @cached_property
     def label(self) -> str:
         """A name that tells the cells of a study apart."""
+        return f"{self.system} on {self.target}"
+
+    @property
+    def system(self) -> str:
+        """What is scored, without on what."""
         variant = "" if self.variant == MAIN else f" ({self.variant})"
-        return f"{self.source}/{self.task}:{self.method} seed {self.seed}{variant} on {self.target}"
+        return f"{self.source}/{self.task}:{self.method} seed {self.seed}{variant}"
 
 
 @dataclass(frozen=True)
@@ -152,19 +157,20 @@ def read(path: Path, settings: Settings) -> Study:
         if len(set(values)) < len(values):
             faults.append(f"{name}: something is there twice")
     for lang in (study.language, *study.sources):
-        faults += _fault(lambda lang=lang: registry.check_language(lang))
+        faults += _fault(partial(registry.check_language, lang))
     for task in [part for t in (*study.tasks, *study.targets) for part in t.split("+")]:
-        faults += _fault(lambda task=task: registry.task(task))
+        faults += _fault(partial(registry.task, task))
     for method in study.methods:
-        faults += _fault(lambda method=method: registry.method(method))
+        faults += _fault(partial(registry.method, method))
     known = set(registry.task_ids())
     faults += [f"tasks: {t} is not trained" for t in study.tasks if t in known and registry.task(t).kind == "retrieval"]
     faults += [f"targets: {t} is not a target task" for t in study.targets if t in known and not _scored(settings, t)]
     for name, order in study.orderings.items():
         if set(order) != {*study.sources, *((ENGLISH,) if "english" in study.baselines else ())}:
             faults.append(f"orderings.{name}: it must name every source once")
-    for stage in ("intermediate", "target", "language"):
-        faults += _fault(lambda stage=stage: study.options(Step(stage, ENGLISH, "", "pfeiffer", 0)))
+    stages: tuple[Stage, ...] = ("intermediate", "target", "language")
+    for stage in stages:
+        faults += _fault(partial(study.options, Step(stage, ENGLISH, "", "pfeiffer", 0)))
     if faults:
         raise AdaptxError("AX010", path, f"{'; '.join(dict.fromkeys(faults))}.")
     return study

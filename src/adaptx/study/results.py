@@ -18,7 +18,7 @@ NAME = "results"
 MEASURED = ("train_seconds", "intermediate_seconds", "target_seconds", "peak_memory_bytes")
 COLUMNS = (
     "language", "source", "task", "method", "variant", "seed", "target", "metric", "leading", "score", "low", "high",
-    "n", "chance", "status", "flags", "english_dev", "intermediate_run", "target_run", "stack", "train_seconds",
+    "n", "chance", "chance_metric", "status", "flags", "english_dev", "intermediate_run", "target_run", "stack", "train_seconds",
     "intermediate_seconds", "target_seconds", "train_tokens", "trainable_parameters",
     "peak_memory_bytes", "device", "note", "metric_key", "score_file",
 )  # fmt: skip
@@ -60,6 +60,7 @@ def rows(plan: Plan, outcomes: Mapping[Unit, Outcome]) -> Iterator[dict[str, Any
             "target": cell.target,
             "n": outcome.values.get("n"),
             "chance": outcome.values.get("chance"),
+            "chance_metric": outcome.values.get("chance_metric", ""),
             "status": "failed" if outcome.failed else "collapsed" if flags else "ok",
             "flags": "; ".join(flags),
             "english_dev": done.get(trained, {}).get("dev") if trained else None,

@@ -17,14 +17,14 @@ def say(analysis: Analysis) -> Iterator[str]:
     leading = table[table["leading"]]
     good = leading[leading["status"] == "ok"]
     yield (
-        f"{len(good)} of {len(leading)} scored systems enter the statistics: {len(study.seeds)} seeds, target language "
+        f"{len(good)} of {len(leading)} scored systems enter the statistics: seeds {', '.join(map(str, study.seeds))}, target language "
         f"{study.language}, targets {', '.join(study.targets)}."
     )
     lost = leading[leading["status"] != "ok"]
     if len(lost):
         yield (
-            f"{int((lost['status'] == 'collapsed').sum())} collapsed (somewhere on the way a score at or below a constant "
-            f"answer's) and {int((lost['status'] == 'failed').sum())} failed. They are "
+            f"{int((lost['status'] == 'collapsed').sum())} collapsed (somewhere on the way a score at or below a "
+            f"constant answer's) and {int((lost['status'] == 'failed').sum())} failed. They are "
             "listed in the runs table and are in no mean; means over what is left are optimistic to that extent."
         )
     if table["note"].str.contains("sample corpus").any():
@@ -36,7 +36,7 @@ def say(analysis: Analysis) -> Iterator[str]:
         yield from _of_target(analysis, target)
     if len(study.seeds) < 5:
         yield (
-            f"With {len(study.seeds)} seeds, intervals over seeds are wide and the seed component of variance is "
+            f"With {len(study.seeds)} seed{'s' if len(study.seeds) > 1 else ''}, intervals over seeds are wide and the seed component of variance is "
             "uncertain; a difference that is not significant is not shown to be absent."
         )
     for gap in analysis.gaps:
@@ -56,7 +56,10 @@ def _of_target(analysis: Analysis, target: str) -> Iterator[str]:
         better = [d for d in found if significant(d) and d.result.delta > 0]
         worse = [d for d in found if significant(d) and d.result.delta < 0]
         text = f"{target}: of {len(found)} systems, {len(better)} score above {what} and {len(worse)} below it"
-        text += " (5 % level after Holm's correction over these comparisons, test items and seeds both sampled)."
+        sampled = "test items and seeds both sampled"
+        if any(d.result.seeds < 2 for d in found):
+            sampled = "test items sampled; with a single seed nothing is known about other seeds"
+        text += f" (5 % level after Holm's correction over these comparisons, {sampled})."
         if better:
             text += f" The largest gain is {_named(max(better, key=lambda d: d.result.delta))}."
         yield text

@@ -11,12 +11,13 @@ from typing import Any
 
 from adaptx import backbones, evaluate, jobs, store, train
 from adaptx.config import Settings
+from adaptx.data import sources
 from adaptx.errors import AdaptxError
 from adaptx.jobs import Job
 from adaptx.metrics import METRICS
 from adaptx.stack import Stack
 from adaptx.store import Stored
-from adaptx.study.chance import chance_level, collapsed
+from adaptx.study.chance import Chance, chance_level
 from adaptx.study.plan import Cell, Step, Study
 from adaptx.train import Report, silent
 
@@ -81,15 +82,15 @@ class Worker:
         stored = found or train.run(job, self.report)
         self._stored[stored.folder] = stored
         cost = stored.manifest.cost
-        own = _own_score(job, stored)
+        scores, chance = _own_chance(job, stored)
         values = {
             "run": stored.manifest.run,
             "ref": stored.ref,
             "folder": stored.folder.relative_to(self.settings.store).as_posix(),
             "dev": _leading(stored, job, "dev"),
-            "score": own[0],
-            "chance": own[1],
-            "collapsed": own[0] is not None and collapsed(own[0], own[1]),
+            "scores": scores,
+            "chance": chance and chance.level,
+            "collapsed": chance is not None and chance.collapsed(scores),
             "tokens": cost["tokens"],
             "seconds": round(sum(cost["seconds"].values()), 2),
             "steps": cost["steps"],
@@ -105,9 +106,9 @@ class Worker:
         task = self.settings.registry.task(cell.target)
         precision = jobs.precision_for(self.study.precision, backbones.pick_device(self.settings.device))
         stack = Stack(tuple(self.stored(folders[s]) for s in cell.stack))
-        self.report("score", {"system": cell.label, "task": cell.target})
+        self.report("score", {"system": cell.system, "task": cell.target})
         result = evaluate.cell(self.settings, stack, task, self.study.language, precision)
-        level = chance_level(task, jobs.loaded(self.settings, task.id, self.study.language, "test").examples)
+        chance = chance_level(task, jobs.loaded(self.settings, task.id, self.study.language, "test").examples)
         return Outcome(
             "scored",
             {
@@ -116,8 +117,9 @@ class Worker:
                 "metric_key": task.metrics[0],
                 "n": result.n,
                 "note": result.note,
-                "chance": level,
-                "collapsed": collapsed(result.metrics[result.leading], level),
+                "chance": chance and chance.level,
+                "chance_metric": chance.metric if chance else "",
+                "collapsed": chance is not None and chance.collapsed(result.metrics),
                 "file": result.path.relative_to(self.settings.store).as_posix(),
             },
         )
@@ -130,11 +132,11 @@ def _leading(stored: Stored, job: Job, split: str) -> float | None:
     return value if len(job.tasks) == 1 else None
 
 
-def _own_score(job: Job, stored: Stored) -> tuple[float | None, float | None]:
-    """A run's score in its own language and the chance level there, on dev data, else on test data."""
+def _own_chance(job: Job, stored: Stored) -> tuple[dict[str, float], Chance | None]:
+    """A run's scores in its own language and the chance level there, on dev data, else on test data."""
     task = job.tasks[0]
-    for split in ("dev", "test"):
-        score, data = _leading(stored, job, split), job.data[task.id].get(split)
-        if score is not None and data is not None:
-            return score, chance_level(task, data.examples)
-    return None, None
+    for split in sources.HELD_OUT:
+        scores, data = stored.manifest.metrics.get(split, {}), job.data[task.id].get(split)
+        if len(job.tasks) == 1 and scores and data is not None:
+            return scores, chance_level(task, data.examples)
+    return {}, None

@@ -37,7 +37,9 @@ def features(examples: Sequence[Example], text: Text, labels: tuple[str, ...], t
     Windows share at most a third of their tokens.
     """
     rows = cast(Sequence[SpanExample], examples)
-    stride = min(int(task.options.get("doc_stride", DOC_STRIDE)), text.max_tokens // 3)
+    # the question may take half a window, special tokens four more, and a window must go on by at least one token
+    shared = min(text.max_tokens // 3, text.max_tokens // 2 - 5)
+    stride = min(int(task.options.get("doc_stride", DOC_STRIDE)), shared)
     out: list[Encoded] = []
     starts: list[int] = []
     ends: list[int] = []

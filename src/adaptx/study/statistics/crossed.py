@@ -19,13 +19,14 @@ SHARED_BASE = 0.25
 class Paired:
     """What two systems' scores on the same items and seeds say about their difference, mean over seeds.
 
-    `items`: variance of the mean difference over resampled items. `between`: variance of the true difference between
-    seeds, free of item noise, may be negative by chance; None with one seed.
+    `items`: variance of the mean difference over resampled items. `spread`: variance of the observed differences over
+    seeds (0 with one seed); `interaction`: the part of it that is due to the test items being what they are.
     """
 
     delta: float
     items: float
-    between: float | None
+    spread: float
+    interaction: float
     seeds: int
     n: int
 
@@ -60,11 +61,11 @@ def paired(stats_a: Stats, stats_b: Stats, reduce: Reduce, *, resamples: int = 1
     both = np.concatenate([stats_a, stats_b], axis=2).transpose(1, 0, 2).reshape(n, n_seeds * 2 * k)
     drawn = np.concatenate([_differences(sums, n_seeds, k, reduce) for sums in _sums(both, resamples, seed)])
     mean = drawn.mean(axis=1, keepdims=True)
-    between = None
+    spread = interaction = 0.0
     if n_seeds > 1:
+        spread = float(per_seed.var(ddof=1))
         interaction = float((drawn - mean).var(axis=0, ddof=1).sum()) / (n_seeds - 1)
-        between = float(per_seed.var(ddof=1)) - interaction
-    return Paired(float(per_seed.mean()), float(mean.var(ddof=1)), between, n_seeds, n)
+    return Paired(float(per_seed.mean()), float(mean.var(ddof=1)), spread, interaction, n_seeds, n)
 
 
 def differences(family: Sequence[Paired], level: float = 0.95) -> list[Difference]:
@@ -72,15 +73,15 @@ def differences(family: Sequence[Paired], level: float = 0.95) -> list[Differenc
 
     A few seeds tell little about the variance between seeds, so a family of three or more shares one estimate: the mean
     weighted by degrees of freedom. Differences to one base correlate by about a half, their variances by a quarter;
-    the pooled degrees of freedom are reduced accordingly. The reference is Student's t with Satterthwaite's (1946)
-    degrees of freedom. Smaller families use their own estimate with S - 1 degrees of freedom, which is conservative.
-    Assumes that systems of a family vary alike between seeds.
+    the pooled degrees of freedom are reduced accordingly. The reference is Student's t with the degrees of freedom of
+    Satterthwaite 1946, as for a crossed layout. Smaller families use their own estimate with S - 1 degrees of freedom.
+    Both err on the careful side. Assumes that systems of a family vary alike between seeds.
     """
-    known = [(p.between, p.seeds - 1) for p in family if p.between is not None]
+    known = [p for p in family if p.seeds > 1]
     if len(known) < 3:
-        return [_test(p, max(0.0, p.between or 0.0), None, level) for p in family]
-    weight = sum(d for _, d in known)
-    pooled = max(0.0, sum(b * d for b, d in known) / weight)
+        return [_test(p, p.spread, None, level) for p in family]
+    weight = sum(p.seeds - 1 for p in known)
+    pooled = sum(p.spread * (p.seeds - 1) for p in known) / weight
     independent = 1 / (1 / len(known) + SHARED_BASE * (1 - 1 / len(known)))
     return [_test(p, pooled, independent * weight / len(known), level) for p in family]
 
@@ -92,15 +93,15 @@ def crossed_bootstrap(
     return differences([paired(stats_a, stats_b, reduce, resamples=resamples, seed=seed)], level)[0]
 
 
-def _test(p: Paired, between: float, between_df: float | None, level: float) -> Difference:
-    """`between_df`: of the pooled estimate; None where `between` is this difference's own."""
-    total, df = p.items, float(p.n - 1)
+def _test(p: Paired, spread: float, spread_df: float | None, level: float) -> Difference:
+    """`spread_df`: of a pooled spread; None where `spread` is this difference's own."""
+    total, df = p.items, float(max(1, p.n - 1))
     if p.seeds > 1:
-        total += between / p.seeds
-        if between_df is None:
+        total += max(0.0, spread - p.interaction) / p.seeds
+        if spread_df is None:
             df = float(p.seeds - 1)
         elif total > 0:
-            df = _satterthwaite((between / p.seeds, between_df), (p.items, p.n - 1))
+            df = max(1.0, total**2 / ((spread / p.seeds) ** 2 / spread_df + p.items**2 / df))
     error = total**0.5
     if error == 0:
         return Difference(p.delta, 0.0, df, p.delta, p.delta, 1.0 if p.delta == 0 else 0.0, p.seeds)
@@ -108,12 +109,6 @@ def _test(p: Paired, between: float, between_df: float | None, level: float) -> 
     return Difference(
         p.delta, error, df, p.delta - half, p.delta + half, float(2 * stats.t.sf(abs(p.delta) / error, df)), p.seeds
     )
-
-
-def _satterthwaite(*parts: tuple[float, float]) -> float:
-    """Degrees of freedom of a sum of variances with their own."""
-    total = sum(v for v, _ in parts)
-    return max(1.0, total**2 / sum(v**2 / d for v, d in parts if d > 0 and v > 0))
 
 
 def _differences(sums: Stats, n_seeds: int, k: int, reduce: Reduce) -> Stats:
