@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import hub_toy
 import numpy as np
-import toy
 
+import hub_toy
+import toy
 from adaptx.config import Settings
 from adaptx.hub.backend import content_address
 from adaptx.store import Stored

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import toy
 from safetensors.numpy import load_file
 
+import toy
 from adaptx import store
 from adaptx.combine import combine, parse_expression
 from adaptx.config import Settings

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import hub_toy
 import pytest
-import toy
 
+import hub_toy
+import toy
 from adaptx import hub, store
 from adaptx.config import Settings
 from adaptx.errors import CODES, AdaptxError

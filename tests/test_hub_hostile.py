@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import hostile
 import hub_toy
-import pytest
 import toy
-
 from adaptx import hub
 from adaptx.config import Settings
 from adaptx.errors import CODES, AdaptxError

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import hub_toy
 import toy
-
 from adaptx import hub, store
 from adaptx.config import Settings
 

@@ -142,8 +142,6 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     steps: list[int] = []
     resumed = run(job, lambda event, values: steps.append(values["step"]) if event == "step" else None)
     whole = uninterrupted(variant)
-    if kill == "while the last epoch is scored":
-        assert whole.manifest.cost["best_step"] == STEPS, "the score that was not finished is the best one"
     assert steps[:1] == [x for x in [RESUMED_AT[kill]] if x], "it went on where it stood"
     assert resumed.manifest.run == whole.manifest.run
     assert resumed.manifest.cost["steps"] == whole.manifest.cost["steps"] == STEPS

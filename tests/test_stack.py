@@ -24,7 +24,7 @@ from adaptx.train import prepare, run
 
 METHODS = Registry().methods()
 FROZEN = [m for m, spec in METHODS.items() if spec.family != "full"]
-OTHERS = [m for m in FROZEN if METHODS[m].family != "probe"]
+OTHERS = [m for m in FROZEN if METHODS[m].family != "probe" and METHODS[m].stackable]
 CAN_BE_SILENT = [m for m in OTHERS if METHODS[m].hyper.get("config") != "prefix_tuning"]
 
 
@@ -207,6 +207,15 @@ def test_families_do_not_mix(module_settings: Settings, backbone: Backbone) -> N
     assert "bottleneck" in error.why
     assert "lora" in error.why
     refused(lambda: assemble(Stack((pfeiffer, lora)), backbone, module_settings.registry, "fp32", "cpu"))
+
+
+@pytest.mark.parametrize("method", [m for m in FROZEN if not METHODS[m].stackable])
+def test_methods_that_do_not_compose_are_refused_in_a_stack(method: str, module_settings: Settings) -> None:
+    language = toy.made(module_settings, method, lang="qaa", seed=0)
+    options = replace(toy.OPTIONS, method=method)
+    with pytest.raises(AdaptxError, match="AX051"):
+        prepare(module_settings, "en", "toynli", options, stack=Stack((language,)))
+    assert prepare(module_settings, "en", "toynli", options).recipe.method == method
 
 
 @pytest.mark.parametrize("order", [("lora", "qlora"), ("qlora", "lora")])

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toy
 
+import toy
 from adaptx.config import Settings
 from adaptx.data.examples import SpanExample, TextExample, WordsExample
 from adaptx.errors import AdaptxError

@@ -23,7 +23,7 @@ from adaptx.metrics import METRICS
 from adaptx.recipe import canonical
 from adaptx.registry import Task
 from adaptx.scores import score_with_interval
-from adaptx.stack import Stack, assemble, packable
+from adaptx.stack import Stack, assemble, check_backbone, packable
 from adaptx.store import Stored
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def cell(settings: Settings, stack: Stack, task: Task, lang: str, precision: str
     """
     data = loaded(settings, task.id, lang, "test")
     files = backbones.locate(settings)
+    for stored in stack.adapters:
+        check_backbone(stored, files, allow_mismatch)
     key = {
         "stack": [s.manifest.run for s in stack.adapters],
         "backbone": files.weights_sha256,

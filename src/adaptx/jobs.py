@@ -16,7 +16,7 @@ from adaptx.data.examples import Dataset
 from adaptx.errors import AdaptxError
 from adaptx.recipe import BackboneRef, DataRef, Mixing, Optimiser, Parent, Recipe, TaskSpec
 from adaptx.registry import MethodSpec, Task, TrainDefaults
-from adaptx.stack import Stack, check_backbone
+from adaptx.stack import Stack, check_backbone, check_stackable
 from adaptx.store import Stored
 
 
@@ -109,6 +109,7 @@ def prepare(
             raise AdaptxError("AX051", init_from.ref, f"a {options.method} adapter cannot start from it.")
         parents.append(Parent(how="init_from", ref=init_from.ref, run=init_from.manifest.run))
     files = backbones.locate(settings)
+    check_stackable([*(s.recipe.method for s in stack.adapters), options.method], settings.registry)
     for stored in (*stack.adapters, *([init_from] if init_from else [])):
         check_backbone(stored, files)
         if stored.recipe.family != method.family:

@@ -126,6 +126,7 @@ class MethodSpec(Model):
     weight_decay: float = 0.0
     hyper: dict[str, Any] = {}
     packable: bool = True  # False: takes the padded library path
+    stackable: bool = True  # False: the library's stack of two of these is not the composition of both
 
 
 class Profile(Model):

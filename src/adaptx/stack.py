@@ -31,6 +31,13 @@ class Stack:
         return next(iter(families), None)
 
 
+def check_stackable(methods_used: list[str], registry: Registry) -> None:
+    """Raise AX051 where several adapters of these methods would not compose."""
+    for name in methods_used if len(methods_used) > 1 else ():
+        if not registry.method(name).stackable:
+            raise AdaptxError("AX051", " + ".join(methods_used), f"{name} adapters cannot be part of a stack.")
+
+
 def names_of(stack: Stack) -> list[str]:
     """The names that the stack's adapters carry on an assembled encoder, bottom up."""
     if stack.family == "full":
@@ -61,6 +68,7 @@ def assemble(
     """An encoder over the shared frozen weights with the stack active and nothing trainable."""
     encoder = backbone.encoder(precision, device)
     names = names_of(stack)
+    check_stackable([s.recipe.method for s in stack.adapters], registry)
     spec: MethodSpec | None = None
     for name, stored in zip(names, stack.adapters, strict=True):
         check_backbone(stored, backbone.files, allow_mismatch)

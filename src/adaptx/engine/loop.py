@@ -204,7 +204,12 @@ def _save(
     random: dict[str, Any] = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         random["cuda"] = torch.cuda.get_rng_state()
-    groups = {"weights": dict(weights), "best": best, "moments": moments, "random": random}
+    groups: dict[str, dict[str, torch.Tensor]] = {
+        "weights": dict(weights),
+        "best": best,
+        "moments": moments,
+        "random": random,
+    }
     checkpoint.save(folder, groups, {"options": _identity(options), "progress": asdict(now)})
 
 

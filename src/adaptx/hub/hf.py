@@ -6,6 +6,7 @@ nothing. Where and as whom (HF_ENDPOINT, HF_TOKEN, a stored login) is the librar
 
 import contextlib
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,7 +37,10 @@ class HuggingFace:
         """The hub at hf://org/name. Raises AX080 for a malformed address or an unknown revision, AX060 offline."""
         from huggingface_hub import HfApi
         from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+        from huggingface_hub.utils import disable_progress_bars
 
+        if not sys.stderr.isatty():
+            disable_progress_bars()
         repo = f"{org}/{name.strip('/')}"
         if not org or repo.count("/") != 1 or repo.endswith("/"):
             raise AdaptxError("AX080", f"hf://{repo}", "expected hf://ORG/NAME.")

@@ -6,6 +6,7 @@ from typing import Any
 
 import adapters
 from adapters.composition import Stack
+from adapters.loading import AdapterLoader
 from transformers import PreTrainedModel
 
 OURS = ("adapters.", "invertible_adapters.", "prefix_tunings.", "prefix_gates.")
@@ -58,7 +59,12 @@ def unfreeze(encoder: PreTrainedModel, name: str) -> None:
 
 def save(encoder: PreTrainedModel, name: str, folder: Path, backbone_id: str) -> None:
     """adapter_config.json and adapter.safetensors, as `load_adapter(folder, use_safetensors=True)` reads them."""
-    encoder.save_adapter(str(folder), name, use_safetensors=True, with_head=False)
+    loader = AdapterLoader(encoder, use_safetensors=True)
+    collect = loader.weights_helper.state_dict
+    # A prefix is one module that every layer refers to; safetensors writes no tensor under two names.
+    loader.weights_helper.state_dict = lambda wanted: {k: v.clone() for k, v in collect(wanted).items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    loader.save(str(folder), name)
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text())
     config["model_name"] = backbone_id  # the library notes the path it loaded from

@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
+from adaptx.errors import AdaptxError
+
 WEIGHTS = "adapter_model.safetensors"
 ALL_LINEAR = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
 OURS = ("lora_", "ia3_")
@@ -57,6 +59,8 @@ def _quantise(encoder: PreTrainedModel, hyper: dict[str, Any]) -> None:
     """Replace the encoder's linear layers by 4-bit ones (Dettmers et al. 2023, section 3), once."""
     if hyper.get("quantise") != "nf4" or getattr(encoder, "is_loaded_in_4bit", False):
         return
+    if any(isinstance(module, BaseTunerLayer) for module in encoder.modules()):
+        raise AdaptxError("AX051", "qlora", "its 4-bit weights cannot be put under adapters of full-precision weights.")
     import bitsandbytes as bnb
 
     device = encoder.embeddings.word_embeddings.weight.device
@@ -66,6 +70,8 @@ def _quantise(encoder: PreTrainedModel, hyper: dict[str, Any]) -> None:
                 small = bnb.nn.Linear4bit(
                     child.in_features, child.out_features, compute_dtype=child.weight.dtype, quant_type="nf4"
                 )
+                # In evaluation bitsandbytes would repack the weights for a bf16 kernel: other numbers than in training.
+                small.support_avx512bf16_for_cpu = False
                 small.weight = bnb.nn.Params4bit(
                     child.weight.detach().float().cpu(), requires_grad=False, quant_type="nf4"
                 )

@@ -29,8 +29,8 @@ def chance_level(task: Task, examples: Sequence[Example]) -> Chance | None:
 
     By the leading metric. Classification and choice: the most frequent label (choice: at least a uniform guess).
     Tagging: the most frequent tag everywhere; by accuracy where that tag is not "O", because the F1 of bare tags takes
-    a sentence of equal tags for one long entity and gives nothing. Span questions: no answer. Retrieval: one over the number of candidates. Masked language modelling
-    has none: its perplexity is bounded by the vocabulary.
+    a sentence of equal tags for one long entity and gives nothing. Span questions: no answer. Retrieval: one over the
+    number of candidates. Masked language modelling has none: its perplexity is bounded by the vocabulary.
     """
     if not examples or task.kind == "mlm":
         return None

@@ -18,8 +18,8 @@ NAME = "results"
 MEASURED = ("train_seconds", "intermediate_seconds", "target_seconds", "peak_memory_bytes")
 COLUMNS = (
     "language", "source", "task", "method", "variant", "seed", "target", "metric", "leading", "score", "low", "high",
-    "n", "chance", "chance_metric", "status", "flags", "english_dev", "intermediate_run", "target_run", "stack", "train_seconds",
-    "intermediate_seconds", "target_seconds", "train_tokens", "trainable_parameters",
+    "n", "chance", "chance_metric", "status", "flags", "english_dev", "intermediate_run", "target_run", "stack",
+    "train_seconds", "intermediate_seconds", "target_seconds", "train_tokens", "trainable_parameters",
     "peak_memory_bytes", "device", "note", "metric_key", "score_file",
 )  # fmt: skip
 

@@ -17,8 +17,8 @@ def say(analysis: Analysis) -> Iterator[str]:
     leading = table[table["leading"]]
     good = leading[leading["status"] == "ok"]
     yield (
-        f"{len(good)} of {len(leading)} scored systems enter the statistics: seeds {', '.join(map(str, study.seeds))}, target language "
-        f"{study.language}, targets {', '.join(study.targets)}."
+        f"{len(good)} of {len(leading)} scored cells enter the statistics: seeds {', '.join(map(str, study.seeds))}, "
+        f"target language {study.language}, targets {', '.join(study.targets)}."
     )
     lost = leading[leading["status"] != "ok"]
     if len(lost):
@@ -36,8 +36,8 @@ def say(analysis: Analysis) -> Iterator[str]:
         yield from _of_target(analysis, target)
     if len(study.seeds) < 5:
         yield (
-            f"With {len(study.seeds)} seed{'s' if len(study.seeds) > 1 else ''}, intervals over seeds are wide and the seed component of variance is "
-            "uncertain; a difference that is not significant is not shown to be absent."
+            f"Seeds number {len(study.seeds)}: intervals over seeds are wide or missing and the seed component "
+            "of variance is uncertain; a difference that is not significant is not shown to be absent."
         )
     for gap in analysis.gaps:
         yield f"Not in the grid: {gap.what} ({gap.why})."
