@@ -126,7 +126,7 @@ def test_a_config_that_names_code_runs_none_of_it_and_builds_the_same_encoder(
     backbone = load(folder, settings)
     found = states(backbone)
     assert not trap.exists()
-    assert not [m for m in set(sys.modules) - before if "kernel" in m.partition(".")[0] or "modeling" == m]
+    assert not [m for m in set(sys.modules) - before if "kernel" in m.partition(".")[0] or m == "modeling"]
     assert type(backbone.encoder()).__module__.startswith("transformers.models.bert.")
     assert backbone.config._attn_implementation == "sdpa"
     assert "auto_map" not in backbone.config.to_dict()

@@ -243,8 +243,16 @@ def test_durations_next_to_a_border_are_rounded_across_it(seconds: float) -> Non
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (930, "930"), (9999, "9999"), (12_500, "12.5 k"), (117_700_000, "117.7 M"), (1.2e9, "1.2 G"), (-2e6, "-2.0 M")],
-)  # fmt: skip
+    [
+        (0, "0"),
+        (930, "930"),
+        (9999, "9999"),
+        (12_500, "12.5 k"),
+        (1.177e8, "117.7 M"),
+        (1.2e9, "1.2 G"),
+        (-2e6, "-2.0 M"),
+    ],
+)
 def test_counts_are_short(value: float, text: str) -> None:
     assert units.count(value) == text
 

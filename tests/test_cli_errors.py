@@ -63,7 +63,7 @@ def in_data(words: str, name: str, content: str | bytes, code: str = "AX012") ->
 
 
 def in_registry(words: str, name: str, content: str | bytes) -> Refusal:
-    return Refusal("AX010", words, "train --registry {t}/r", {f"r/{name}": content})
+    return Refusal("AX010", words, f"ls {Path(name).parts[0].split('.')[0]} --registry {{t}}/r", {f"r/{name}": content})
 
 
 def option(name: str, value: str, code: str = "AX070") -> Refusal:
@@ -90,7 +90,7 @@ REFUSED = {
         "en/train.conllu:2", "toypos/en/train.conllu", "1\tI\t_\tPRON\t_\t_\t0\troot\t_\t_\n2\tam broken\n"
     ),
     "a malformed table": in_data("en/train.tsv:3", "toynli/en/train.tsv", f"{HEADER}a\tb\tneutral\na b\n"),
-    "an unknown label": in_data("en/train.tsv:2", "toynli/en/train.tsv", f"{HEADER}a\tb\tmaybe\n"),
+    "an unknown label": in_data("maybe", "toynli/en/train.tsv", f"{HEADER}a\tb\tmaybe\n"),
     "a table in Latin-1": in_data("en/train.tsv:2", "toynli/en/train.tsv", HEADER.encode() + b"\xe4\tb\tneutral\n"),
     "an empty table": in_data("train.tsv", "toynli/en/train.tsv", HEADER, "AX016"),
     "a test set of another size": in_data("expected 16", "toynli/en/test.tsv", f"{HEADER}a\tb\tneutral\n", "AX015"),
@@ -122,7 +122,7 @@ REFUSED = {
     "a registry of bytes": in_registry("not YAML", "methods.yaml", b"\xff\xfe\x00"),
     "a registry that is a list": in_registry("expected a mapping", "methods.yaml", "[1, 2]"),
     "a method that is a number": in_registry("mine", "methods.yaml", "mine: 3"),
-    "sources that are a number": in_registry("sources", "tasks/toynli.yaml", "sources: 3"),
+    "sources that are a number": in_registry("sources", "tasks/mnli.yaml", "sources: 3"),
     "a file for a store": Refusal("AX070", "{t}/x", "train --seed 5 --store {t}/x", {"x": ""}),
     "a file for a cache": Refusal("AX070", "{t}/x", "train --seed 5 --cache {t}/x", {"x": ""}),
     "training on retrieval": Refusal("AX051", "retrieval", "train-adapter --lang qaa --task toypairs"),

@@ -9,6 +9,7 @@ import pytest
 
 import hub_toy
 import toy
+import toy_files
 from adaptx import hub, store
 from adaptx.config import Settings
 from adaptx.errors import CODES, AdaptxError
@@ -205,7 +206,7 @@ def test_an_adapter_for_another_backbone_is_refused_unless_that_is_said_to_be_me
     hub.push(settings, hub_toy.small(settings), str(place))
     named = replace(elsewhere, backbone=str(world.backbone("xlm-roberta")))
     assert code_of(lambda: hub.pull(named, SV, str(place))) == "AX022"
-    toy.write_backbone(tmp_path / "b" / "bert", "bert", seed=9)  # the name is the same, the weights are not
+    toy_files.write_backbone(tmp_path / "b" / "bert", "bert", seed=9)  # the name is the same, the weights are not
     same_name = replace(elsewhere, backbone=str(tmp_path / "b" / "bert"))
     assert code_of(lambda: hub.pull(same_name, SV, str(place))) == "AX022"
     assert hub.pull(same_name, SV, str(place), allow_mismatch=True)[0].new

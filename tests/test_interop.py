@@ -152,9 +152,7 @@ def test_the_code_in_the_card_loads_the_adapter(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_store_holds_safetensors_json_and_a_card_only(
-    method: str, stored_of: Callable[[str, str], Stored]
-) -> None:
+def test_the_store_holds_safetensors_json_and_a_card_only(method: str, stored_of: Callable[[str, str], Stored]) -> None:
     files = [p for p in stored_of(method, "bert").folder.rglob("*") if p.is_file()]
     assert {p.suffix for p in files} <= {".safetensors", ".json", ".md"}
     assert not [p for p in files if p.suffix in PICKLES]

@@ -22,7 +22,7 @@ MODULES["adaptx"] = MODULES.pop("__init__")
 LAYERS: list[set[str]] = [
     {"adaptx", "errors", "units", "atomic", "refs"},
     {"registry", "config", "recipe", "manifest", "provenance", "licences"},
-    {"data", "tasks", "metrics", "backbones", "bundled", "methods"},
+    {"data", "tasks", "metrics", "backbones", "bundled", "methods", "engine.packing"},
     {"engine", "scores", "cards", "stack", "store"},
     {"jobs", "learner", "train", "evaluate", "table"},
     {"hub", "study", "bench", "combine", "predict", "check", "health"},
@@ -163,7 +163,7 @@ def test_only_backbones_build_encoders() -> None:
             if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "transformers":
                 built = {a.name for a in node.names if a.name.endswith("Model") and a.name != "PreTrainedModel"}
                 users += [name] if built else []
-            if isinstance(node, ast.Attribute) and node.attr == "from_pretrained" and name.partition(".")[0] != "methods":
+            if isinstance(node, ast.Attribute) and node.attr == "from_pretrained" and not name.startswith("methods."):
                 users.append(f"{name}: from_pretrained")
     assert {u for u in users if u != "backbones"} == set()
 
@@ -171,14 +171,14 @@ def test_only_backbones_build_encoders() -> None:
 HEAVY = ("torch", "transformers", "adapters", "peft", "datasets", "pandas", "sklearn", "scipy", "tokenizers")
 
 
-@pytest.mark.parametrize("module", ["adaptx", "adaptx.cli", "adaptx.config", "adaptx.store", "adaptx.jobs", "adaptx.table"])
+@pytest.mark.parametrize("module", ["adaptx", *(f"adaptx.{m}" for m in ("cli", "config", "store", "jobs", "table"))])
 def test_looking_things_up_imports_no_heavy_library(module: str) -> None:
     code = f"import sys, {module}; print(*[m for m in {HEAVY} if m in sys.modules])"
     assert toy.python(code).strip() == ""
 
 
 def test_the_package_imports_with_its_own_version_and_nothing_else() -> None:
-    code = "import sys; before = set(sys.modules); import adaptx; print(adaptx.__version__, len(set(sys.modules) - before))"
+    code = "import sys; old = set(sys.modules); import adaptx; print(adaptx.__version__, len(set(sys.modules) - old))"
     version, count = toy.python(code).split()
     assert version.count(".") == 2
     assert int(count) == 1

@@ -1,6 +1,7 @@
-"""Token-budget batches and the features that go into them: nothing lost, nothing twice, nothing truncated in tagging."""
+"""Token-budget batches and the features in them: nothing lost, nothing twice, nothing truncated in tagging."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def text(settings: Settings) -> Text:
 
 
 def random_features(seed: int, n: int = 40) -> Features:
-    """Sequences of 1 to 30 tokens in units of 1 to 4; sequence i selects up to three tokens, each with a target of its own."""
+    """Sequences of 1 to 30 tokens in units of 1 to 4; each selects up to three tokens, targets are distinct."""
     rng = np.random.default_rng(seed)
     out: list[Encoded] = []
     unit = 0
@@ -59,7 +60,7 @@ def test_batches_are_filled_until_the_next_unit_does_not_fit(seed: int) -> None:
     features = random_features(seed)
     lengths, budget = np.diff(features.offsets), 100
     epoch = epoch_plan(features, budget, seed, 0)
-    for batch, following in zip(epoch, epoch[1:], strict=False):
+    for batch, following in pairwise(epoch):
         next_unit = np.flatnonzero(features.unit == features.unit[following[0]])
         assert lengths[batch].sum() + lengths[next_unit].sum() > budget
 
@@ -145,10 +146,12 @@ def test_evaluation_batches_hold_every_sequence_once() -> None:
 
 def sentences(*lengths: int) -> list[WordsExample]:
     words = [w for part in toy.WORDS["en"].values() for w in part]
-    return [
-        WordsExample(f"s{i}", tuple(words[(i + k) % len(words)] for k in range(n)), tuple(toy.TAGS[k % 4] for k in range(n)))
-        for i, n in enumerate(lengths)
-    ]  # fmt: skip
+
+    def one(i: int, n: int) -> WordsExample:
+        chosen = tuple(words[(i + k) % len(words)] for k in range(n))
+        return WordsExample(f"s{i}", chosen, tuple(toy.TAGS[k % 4] for k in range(n)))
+
+    return [one(i, n) for i, n in enumerate(lengths)]
 
 
 def test_long_sentences_are_split_at_word_borders_with_nothing_truncated(text: Text) -> None:

@@ -63,9 +63,7 @@ def features_of(kind: str, backbone: Backbone) -> tuple[Features, nn.Module]:
 def sequences(lengths: Sequence[int], seed: int = 0) -> Features:
     """Random token sequences of the given lengths, every token selected."""
     rng = np.random.default_rng(seed)
-    return collect(
-        [Encoded(rng.integers(4, 180, n).tolist(), range(n), [0] * n, i, i) for i, n in enumerate(lengths)]
-    )
+    return collect([Encoded(rng.integers(4, 180, n).tolist(), range(n), [0] * n, i, i) for i, n in enumerate(lengths)])
 
 
 def batch_of(features: Features, backbone: Backbone) -> Packed:
@@ -92,7 +90,7 @@ def test_packed_outputs_and_gradients_equal_padded_ones(
         model.encoder.zero_grad(set_to_none=True)
         model.heads.zero_grad(set_to_none=True)
         logits = model("toy", batch)
-        kind_of(toy.task(kind)).loss(logits, batch).backward()
+        kind_of(toy.task(kind)).loss(logits, batch).backward()  # type: ignore[no-untyped-call]
         weights = {**methods.trainable(model.encoder), **methods.trainable(model.heads)}
         found.append((logits.detach(), {n: p.grad.clone() for n, p in weights.items() if p.grad is not None}))
     padded = found[0]
@@ -136,7 +134,7 @@ def test_an_evaluation_between_two_steps_changes_neither_the_loss_nor_its_gradie
         model.train(True)
         model.heads.train(False)  # the head's dropout is not what is tested here
         loss = module.loss(model("toy", batch), batch)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         found = {n: p.grad.clone() for n, p in weights.items() if p.grad is not None}
         for parameter in weights.values():
             parameter.grad = None

@@ -168,7 +168,8 @@ def test_files_that_are_no_text_or_not_there_are_named(tmp_path: Path) -> None:
 
 
 def test_an_overlay_adds_names_merges_mappings_and_puts_its_sources_first(tmp_path: Path) -> None:
-    own = "sources:\n  - {kind: local, languages: [sv], licence: mine, format: tsv}\ntrain: {epochs: 9}\ntitle: my own\n"
+    source = "{kind: local, languages: [sv], licence: mine, format: tsv}"
+    own = f"sources:\n  - {source}\ntrain: {{epochs: 9}}\ntitle: my own\n"
     registry = Registry(
         overlay(
             tmp_path,
@@ -214,7 +215,9 @@ sources:
     languages: [qbb]
     licence: my own
     format: tsv
-    options: {columns: {text: first, pair: second, label: answer}, labels: {ja: entailment, na: neutral, ei: contradiction}}
+    options:
+      columns: {text: first, pair: second, label: answer}
+      labels: {ja: entailment, na: neutral, ei: contradiction}
     splits:
       train: [{files: ["own/nli-{lang}.tsv"], rows: [0, 30]}]
       dev: [{files: ["own/nli-{lang}.tsv"], rows: [30, 40]}]
@@ -237,7 +240,10 @@ def test_a_made_up_language_trains_without_a_change_of_code(made_up: Settings) -
     options = RunOptions(precision="fp32", epochs=1, batch_tokens=128)
     stored = run(prepare(made_up, "qbb", "mnli", options))
     assert stored.ref.startswith("qbb/mnli:pfeiffer@")
-    assert {(d.split, d.rows, d.licence) for d in stored.recipe.data} == {("train", 30, "my own"), ("dev", 10, "my own")}
+    assert [(d.split, d.rows, d.licence) for d in stored.recipe.data] == [
+        ("train", 30, "my own"),
+        ("dev", 10, "my own"),
+    ]
     assert stored.manifest.labels["mnli"] == SHIPPED.task("mnli").labels
     assert set(stored.manifest.metrics) == {"dev"}
     assert store.find(made_up.store, parse_ref("qbb/mnli")) == stored
@@ -340,7 +346,7 @@ def test_an_option_out_of_range_is_refused(change: dict[str, Any]) -> None:
 
 
 def test_the_schema_of_the_registry_is_strict_yaml_without_objects(tmp_path: Path) -> None:
-    text = "mine: !!python/object/apply:os.mkdir [%s]\n" % json.dumps(str(tmp_path / "made"))
+    text = f"mine: !!python/object/apply:os.mkdir [{json.dumps(str(tmp_path / 'made'))}]\n"
     with pytest.raises(yaml.YAMLError):
         yaml.safe_load(text)
     refused(lambda: Registry(overlay(tmp_path, methods=text)).methods(), "AX010")

@@ -17,6 +17,7 @@ from adaptx.data.tokenize import Text
 from adaptx.engine.model import Model
 from adaptx.engine.packing import Features, batches
 from adaptx.evaluate import head_of, model_for
+from adaptx.jobs import Job
 from adaptx.learner import Learner
 from adaptx.registry import Registry
 from adaptx.stack import Stack
@@ -81,8 +82,13 @@ def reloaded(world: toy.World, tmp_path_factory: pytest.TempPathFactory) -> Relo
     learners: list[Learner] = []
     build = learner.build
     out = Reloaded(settings, {}, {})
+
+    def recorded(job: Job) -> Learner:
+        learners.append(build(job))
+        return learners[-1]
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learner, "build", lambda job: learners.append(build(job)) or learners[-1])
+        patch.setattr(learner, "build", recorded)
         for name in TASKS:
             for method, precision in VARIANTS:
                 options = replace(PFEIFFER, method=method, precision=precision, lr=1e-2)

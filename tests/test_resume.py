@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +93,9 @@ def _train_until(world: toy.World, place: Path, options: RunOptions, what: str, 
         if event == what and done[event] == times:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def dev_score(learner: Learner) -> float:
+    def dev_score(self: Learner) -> float:
         count("score")
-        return score(learner)
+        return score(self)
 
     Learner.dev_score = dev_score  # type: ignore[method-assign]
     run(prepared(toy.settings(world, place), options), lambda event, _: count(event), checkpoint_seconds=0)
@@ -252,11 +253,9 @@ def test_a_recipe_that_another_process_trains_is_left_alone(settings: Settings) 
 
 def test_max_steps_and_fractions_of_epochs_bound_the_steps(settings: Settings) -> None:
     options = options_of("pfeiffer")
-    steps = {
-        name: run(prepared(settings, replace(options, **change))).manifest.cost["steps"]
-        for name, change in {"max": {"max_steps": 3}, "half": {"epochs": 0.5}, "more": {"epochs": 1.5}}.items()
-    }
-    assert steps == {"max": 3, "half": BATCHES // 2, "more": BATCHES * 3 // 2}
+    bounded = (replace(options, max_steps=3), replace(options, epochs=0.5), replace(options, epochs=1.5))
+    steps = [run(prepared(settings, o)).manifest.cost["steps"] for o in bounded]
+    assert steps == [3, BATCHES // 2, BATCHES * 3 // 2]
 
 
 def test_training_that_diverges_says_so_and_stores_nothing(settings: Settings) -> None:
@@ -272,6 +271,6 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_towards_zero() -> None:
     rates = [learning_rate(step, 100, 1.0, 0.06) for step in range(100)]
     assert rates[:6] == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1])
     assert max(rates) == 1.0
-    assert all(a > b > 0 for a, b in zip(rates[6:], rates[7:], strict=False))
+    assert all(a > b > 0 for a, b in pairwise(rates[6:]))
     assert rates[-1] < 0.02
     assert [learning_rate(s, 1, 1.0, 0.06) for s in range(1)] == [1.0]

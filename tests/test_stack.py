@@ -16,6 +16,7 @@ from adaptx.config import RunOptions, Settings
 from adaptx.engine.model import encode_packed, encode_padded
 from adaptx.engine.packing import Encoded, Features, Packed, collect, pack
 from adaptx.errors import AdaptxError
+from adaptx.jobs import Job
 from adaptx.methods.full import RowEmbedding
 from adaptx.registry import Registry
 from adaptx.stack import Stack, assemble, names_of
@@ -148,7 +149,12 @@ def test_training_on_a_stack_leaves_the_lower_adapter_without_gradient_and_uncha
     lower = toy.made(settings, method, lang="qaa")
     learners: list[learner.Learner] = []
     build = learner.build
-    monkeypatch.setattr(learner, "build", lambda job: learners.append(build(job)) or learners[-1])
+
+    def recorded(job: Job) -> learner.Learner:
+        learners.append(build(job))
+        return learners[-1]
+
+    monkeypatch.setattr(learner, "build", recorded)
     options = RunOptions(method=method, precision="fp32", batch_tokens=128, max_steps=3, lr=1e-2)
     upper = run(prepare(settings, "en", "toynli", options, stack=Stack((lower,))))
     encoder = learners[-1].model.encoder

@@ -110,10 +110,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a named pipe": ("AX021", lambda f: os.mkfifo(f / "pipe")),
     "a pickle": ("AX021", lambda f: (f / "adapter/pytorch_adapter.bin").write_bytes(pickle.dumps({}))),
     "a pickle in upper case": ("AX021", lambda f: (f / "WEIGHTS.PT").write_bytes(pickle.dumps({}))),
-    "a pickle beside the predictions": (
-        "AX021",
-        lambda f: ((f / "predictions").mkdir(), (f / "predictions/x.pkl").write_bytes(b"")),
-    ),
+    "a pickle beside the predictions": ("AX021", lambda f: toy.put(f / "predictions/x.pkl", "")),
     "no manifest": ("AX023", lambda f: (f / manifest.FILE).unlink()),
     "a manifest that is not JSON": ("AX023", lambda f: os.truncate(f / manifest.FILE, 300)),
     "a manifest that is a list": ("AX023", lambda f: (f / manifest.FILE).write_text("[]")),
@@ -152,7 +149,7 @@ def test_a_folder_is_refused_for(code: str, damage: Callable[[Path], object], co
     [
         lambda f: (f / "README.md").write_text("my own words"),
         lambda f: (f / "README.md").unlink(),
-        lambda f: ((f / "predictions").mkdir(), (f / "predictions/fi.json").write_text("{}")),
+        lambda f: toy.put(f / "predictions/fi.json", "{}"),
     ],
     ids=["an edited card", "no card", "predictions beside it"],
 )
@@ -290,7 +287,7 @@ def overlaid(world: toy.World, root: Path, old: str, new: str) -> Settings:
         ("title: toy inference", "title: another title", False),
         ("text: premise, pair: hypothesis", "text: hypothesis, pair: premise", True),
         ("max_tokens: 48", "max_tokens: 47", True),
-        ('train: [{files: ["toynli/{lang}/train.tsv"]', 'train: [{rows: [0, 39], files: ["toynli/{lang}/train.tsv"]', True),
+        ('train: [{files: ["toynli', 'train: [{rows: [0, 39], files: ["toynli', True),
         ("[entailment, neutral, contradiction]", "[neutral, entailment, contradiction]", True),
     ],
     ids=["licence", "note", "title", "columns", "length bound", "row range", "order of labels"],

@@ -1,7 +1,7 @@
-"""A world small enough for unit tests: random backbones, toy languages, task data and the registry that names them.
+"""A world small enough for unit tests, and what tests do with it: settings, examples, adapters without training.
 
-Everything is written into one folder by `build`, from fixed seeds. Nothing here imports torch before it is needed, and
-nothing knows a test.
+`build` writes everything into one folder (see `toy_files`). Nothing here imports torch before it is needed, and nothing
+knows a test.
 """
 
 import os
@@ -27,11 +27,53 @@ from adaptx.data.examples import (
 )
 from adaptx.registry import Task
 from adaptx.store import Stored
+from toy_files import (
+    LABELS,
+    MODEL_TYPES,
+    TAGS,
+    TOYNLI_YAML,
+    TOYPOS_YAML,
+    WORDS,
+    inference,
+    put,
+    sentence,
+    tokenizer,
+    write_backbone,
+    write_data,
+    write_registry,
+)
 
 if TYPE_CHECKING:
-
     from adaptx.engine.model import Model
 
+__all__ = [
+    "LABELS",
+    "MODEL_TYPES",
+    "OPTIONS",
+    "TAGS",
+    "TESTS",
+    "TOYNLI_YAML",
+    "TOYPOS_YAML",
+    "WORDS",
+    "World",
+    "build",
+    "examples",
+    "inference",
+    "instead_of_training",
+    "made",
+    "perturb",
+    "put",
+    "python",
+    "sentence",
+    "settings",
+    "silence",
+    "task",
+    "tensors",
+    "tokenizer",
+    "write_backbone",
+    "write_data",
+    "write_registry",
+]
 TESTS = Path(__file__).resolve().parent
 # Small enough for a run in well under a second: 2 epochs of about 6 batches.
 OPTIONS = RunOptions(precision="fp32", epochs=2, batch_tokens=128)
@@ -117,9 +159,8 @@ def examples(kind: str) -> tuple[Example, ...]:
 def task(kind: str) -> Task:
     """A task of a kind, without sources."""
     labels = {"classification": LABELS, "tagging": TAGS}.get(kind)
-    return Task(
-        id=f"toy_{kind}", kind=kind, title=kind, roles=("intermediate",), labels=labels, metrics=("accuracy",), sources=()
-    )  # fmt: skip
+    value = {"id": f"toy_{kind}", "kind": kind, "title": kind, "roles": ["intermediate"], "labels": labels}
+    return Task.model_validate({**value, "metrics": ["accuracy"], "sources": []})
 
 
 Edit = Callable[["Model"], None]
@@ -193,12 +234,12 @@ def tensors(folder: Path) -> dict[str, Any]:
     }
 
 
-def python(code: str, *arguments: object, timeout: float = 600, **environment: str) -> str:
+def python(code: str, *arguments: object, **environment: str) -> str:
     """stdout of `code` in a fresh interpreter that sees adaptx and this folder; its stderr is shown where it fails."""
     paths = [str(TESTS.parent / "src"), str(TESTS)]
     env = {k: v for k, v in os.environ.items() if not k.startswith("ADAPTX_")}
     env |= {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     command: Sequence[str] = [sys.executable, "-c", code, *map(str, arguments)]
-    done = subprocess.run(command, env={**env, **environment}, capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run(command, env={**env, **environment}, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout

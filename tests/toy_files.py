@@ -107,7 +107,7 @@ def write_backbone(folder: Path, model_type: str, seed: int = 0, **changes: Any)
 
 
 def tokenizer(model_type: str) -> "Tokenizer":
-    """A unigram tokenizer of 200 pieces over syllables; most words have several, and letters outside a-z are unknown."""
+    """A unigram tokenizer of 200 pieces over syllables; most words have several, foreign letters are unknown."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
     letters = [*"abcdefghijklmnopqrstuvwxyz", ".", "?", ",", "▁"]
@@ -169,7 +169,8 @@ def conllu(rng: random.Random, lang: str, number: int) -> str:
     """One sentence as CoNLL-U."""
     words, tags = sentence(rng, lang)
     head = [0, *([1] * (len(words) - 1))]
-    lines = [f"{i}\t{w}\t_\t{t}\t_\t_\t{head[i - 1]}\tdep\t_\t_" for i, (w, t) in enumerate(zip(words, tags, strict=True), 1)]
+    rows = enumerate(zip(words, tags, head, strict=True), 1)
+    lines = [f"{i}\t{word}\t_\t{tag}\t_\t_\t{above}\tdep\t_\t_" for i, (word, tag, above) in rows]
     return "\n".join([f"# sent_id = {lang}-{number}", f"# text = {' '.join(words)}", *lines]) + "\n\n"
 
 

@@ -41,7 +41,7 @@ def check_file(file: Path, data_root: Path | None = None) -> str:
         )
     else:
         task = parse(Task, {"id": file.stem, **content}, file)
-    faults = _faults(task)
+    faults = _faults(task, Registry(file.parent.parent if file.parent.name == "tasks" else None))
     if faults:
         raise AdaptxError("AX010", file, " ".join(faults))
     if data_root is not None:
@@ -49,8 +49,8 @@ def check_file(file: Path, data_root: Path | None = None) -> str:
     return f"task {task.id} ({task.kind}), {len(task.sources)} sources, {len(task.languages())} languages"
 
 
-def _faults(task: Task) -> list[str]:
-    known = Registry().languages()
+def _faults(task: Task, registry: Registry) -> list[str]:
+    known = registry.languages()
     faults = [f"metric {m}: not among {', '.join(METRICS)}." for m in task.metrics if m not in METRICS]
     for i, source in enumerate(task.sources):
         where = f"sources.{i}"

@@ -294,6 +294,8 @@ def _cells(settings: Settings, lang: str, planned: Plan, i: int) -> list[tuple[T
         elif (i, task.id) in planned.targets:
             target = planned.targets[i, task.id]
             out.append((task, Stack((*row.beneath, target)), target.ref))
+        elif row.own_task_only and row.adapter and row.adapter.recipe.spec(task.id) is None:
+            out.append((task, Stack((*row.beneath, *own)), None))  # refused by the cell, which names the head
     for spec in row.adapter.recipe.tasks if row.adapter else ():
         task = settings.registry.task(spec.id)
         named = row.own_task_only or task.id in {t.id for t in planned.tasks}

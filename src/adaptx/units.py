@@ -3,7 +3,7 @@
 
 def duration(seconds: float) -> str:
     """`seconds` as 8.2 s, 3 min 05 s or 2 h 10 min."""
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

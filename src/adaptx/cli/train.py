@@ -101,8 +101,9 @@ def _train(
     backbones.quiet()
     settings = places.settings()
     say(settings.describe())
-    beneath = [find(settings.store, ref, settings.backbone) for ref in parse_refs(stack)] if stack else []
-    origin = find(settings.store, parse_ref(init_from), settings.backbone) if init_from else None
+    name = backbones.locate(settings).name
+    beneath = [find(settings.store, ref, name) for ref in parse_refs(stack)] if stack else []
+    origin = find(settings.store, parse_ref(init_from), name) if init_from else None
     job = train.prepare(settings, lang, task, options, init_from=origin, stack=Stack(tuple(beneath)))
     report = Reporter()
     try:

@@ -12,7 +12,7 @@ import numpy as np
 
 from adaptx.backbones import hash_file
 from adaptx.config import Settings
-from adaptx.data.examples import Dataset, DataTable, Example
+from adaptx.data.examples import Dataset, DataTable, Example, TextExample, WordsExample
 from adaptx.errors import AdaptxError
 from adaptx.recipe import canonical
 from adaptx.registry import Part, Source, Task
@@ -75,6 +75,7 @@ def load(settings: Settings, task: Task, lang: str, split: Split, limit: int | N
             rows = [r for i, r in enumerate(rows) if i % part.every[0] == part.every[1]]
         if part.expect is not None and len(rows) != part.expect:
             raise AdaptxError("AX015", f"{lang}/{task.id} {split}", f"expected {part.expect} rows, found {len(rows)}.")
+        _known_labels(task, rows)
         examples += rows
         tables += [DataTable(source.kind, name, revision, source.licence, len(rows)) for name, revision in found]
     if not examples:
@@ -83,6 +84,24 @@ def load(settings: Settings, task: Task, lang: str, split: Split, limit: int | N
         keep = np.sort(np.random.default_rng(0).permutation(len(examples))[:limit])
         examples = [examples[i] for i in keep]
     return Dataset(tuple(examples), tuple(tables), source.note)
+
+
+def _known_labels(task: Task, examples: Sequence[Example]) -> None:
+    """Raise AX012 for the first example with a label that the task does not have: it would train on nothing."""
+    for example in examples if task.labels else ():
+        if isinstance(example, TextExample):
+            found = {example.label} - {None}
+        elif isinstance(example, WordsExample):
+            found = set(example.tags or ())
+        else:
+            continue
+        if not found <= set(task.labels or ()):
+            unknown = ", ".join(sorted(str(x) for x in found - set(task.labels or ())))
+            raise AdaptxError(
+                "AX012",
+                f"{task.id} {example.id}",
+                f"expected labels among {', '.join(task.labels or ())}, found {unknown}.",
+            )
 
 
 Rows = tuple[list[Example], list[tuple[str, str]]]

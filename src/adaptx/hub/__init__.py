@@ -5,12 +5,12 @@ Imports neither torch nor transformers; `foreign` and `export`, which run models
 """
 
 from adaptx.hub.catalogue import info, listing, search
-from adaptx.hub.pull import Pulled, pull
-from adaptx.hub.push import Pushed, push
-from adaptx.hub.remove import remove
+from adaptx.hub.download import Pulled, pull
+from adaptx.hub.page import site
+from adaptx.hub.removal import remove
 from adaptx.hub.signing import Trust
-from adaptx.hub.site import site
-from adaptx.hub.verify import Verdict, verify
+from adaptx.hub.upload import Pushed, push
+from adaptx.hub.verification import Verdict, verify
 
 __all__ = [
     "Pulled",

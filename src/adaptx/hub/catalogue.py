@@ -1,6 +1,6 @@
 """What a hub holds: its entries, found by reference or by words. Reads entries only, never weights."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,16 +91,27 @@ def matches(entry: Entry, words: Iterable[str], languages: dict[str, str]) -> bo
     return all(w in whole or (len(w) > WHOLE_WORDS and w in text) for w in words)
 
 
-def listing(hub: str, cache: Path, revision: str | None = None) -> list[dict[str, Any]]:
-    """One row a version, newest first. Raises AX080, AX060."""
-    return [as_row(e) for e in reversed(read_all(open_hub(hub, cache, revision)).entries)]
+Warn = Callable[[str, AdaptxError], None]
 
 
-def search(hub: str, query: str, cache: Path, languages: dict[str, str]) -> list[dict[str, Any]]:
-    """The rows that every word of `query` fits, newest first."""
+def silent(path: str, error: AdaptxError) -> None:
+    """A listener that does nothing about an entry that cannot be read."""
+
+
+def listing(hub: str, cache: Path, revision: str | None = None, warn: Warn = silent) -> list[dict[str, Any]]:
+    """One row a version, newest first; `warn` hears of entries that cannot be read. Raises AX080, AX060."""
+    return search(hub, "", cache, {}, revision, warn)
+
+
+def search(
+    hub: str, query: str, cache: Path, languages: dict[str, str], revision: str | None = None, warn: Warn = silent
+) -> list[dict[str, Any]]:
+    """The rows that every word of `query` fits, newest first. `languages`: names by code, which can be searched too."""
     words = query.lower().replace("/", " ").replace(":", " ").split()
-    found = read_all(open_hub(hub, cache)).entries
-    return [as_row(e) for e in reversed(found) if matches(e, words, languages)]
+    known = read_all(open_hub(hub, cache, revision))
+    for path, error in known.faults:
+        warn(path, error)
+    return [as_row(e) for e in reversed(known.entries) if matches(e, words, languages)]
 
 
 def info(hub: str, ref: Ref, cache: Path, revision: str | None = None) -> dict[str, Any]:

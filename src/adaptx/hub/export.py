@@ -12,7 +12,7 @@ from adaptx import atomic, backbones, store
 from adaptx.backbones import Backbone
 from adaptx.config import Settings
 from adaptx.errors import AdaptxError
-from adaptx.hub.push import below
+from adaptx.hub.upload import below
 from adaptx.refs import Ref
 from adaptx.stack import Stack, assemble
 

@@ -37,7 +37,7 @@ class HuggingFace:
         """The hub at hf://org/name. Raises AX080 for a malformed address or an unknown revision, AX060 offline."""
         from huggingface_hub import HfApi
         from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
-        from huggingface_hub.utils import disable_progress_bars
+        from huggingface_hub.utils.tqdm import disable_progress_bars
 
         if not sys.stderr.isatty():
             disable_progress_bars()

@@ -15,14 +15,14 @@ TEMPLATE = Path(__file__).with_name("catalogue.html")
 PLACE = "/*CATALOGUE*/null"
 
 
-def site(hub: str, out: Path, cache: Path, languages: dict[str, str], revision: str | None = None) -> int:
-    """Write the catalogue of `hub` to `out` (a file, or a folder for index.html); the number of versions in it."""
+def site(hub: str, out: Path, cache: Path, languages: dict[str, str], revision: str | None = None) -> tuple[Path, int]:
+    """Write the catalogue of `hub` to `out` (an .html file, or a folder for index.html); its path and its versions."""
     backend = open_hub(hub, cache, revision)
     entries = catalogue.read_all(backend).entries
     target = out if out.suffix in (".html", ".htm") else out / "index.html"
     shown = backend.url if not backend.url.startswith("file:") else ""  # a path of this machine tells readers nothing
     atomic.write_bytes(target, page(entries, shown, languages).encode())
-    return len(entries)
+    return target, len(entries)
 
 
 def page(entries: tuple[Entry, ...], hub: str, languages: dict[str, str]) -> str:

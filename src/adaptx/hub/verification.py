@@ -9,8 +9,8 @@ from adaptx.errors import AdaptxError
 from adaptx.hub import catalogue, checks, signing
 from adaptx.hub import entry as entries
 from adaptx.hub.backend import Backend, open_hub
+from adaptx.hub.download import download
 from adaptx.hub.entry import Entry
-from adaptx.hub.pull import download
 from adaptx.hub.signing import BELIEVE, Trust
 from adaptx.recipe import Recipe
 from adaptx.refs import Ref
