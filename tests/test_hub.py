@@ -14,7 +14,7 @@ from adaptx import hub, store
 from adaptx.config import Settings
 from adaptx.errors import CODES, AdaptxError
 from adaptx.hub import catalogue, leaks, names
-from adaptx.hub.backend import open_hub
+from adaptx.hub.address import open_hub
 from adaptx.recipe import Parent
 from adaptx.refs import Ref, parse_ref
 

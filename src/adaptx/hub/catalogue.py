@@ -8,7 +8,8 @@ from typing import Any
 
 from adaptx.errors import AdaptxError
 from adaptx.hub import entry as entries
-from adaptx.hub.backend import Backend, open_hub
+from adaptx.hub.address import open_hub
+from adaptx.hub.backend import Backend
 from adaptx.hub.entry import Entry, as_row
 from adaptx.refs import Ref
 

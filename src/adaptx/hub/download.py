@@ -15,7 +15,8 @@ from adaptx import atomic, manifest, store
 from adaptx.config import Settings
 from adaptx.errors import AdaptxError
 from adaptx.hub import catalogue, checks, signing, tensors
-from adaptx.hub.backend import Backend, open_hub
+from adaptx.hub.address import open_hub
+from adaptx.hub.backend import Backend
 from adaptx.hub.entry import Entry
 from adaptx.hub.signing import BELIEVE, Trust
 from adaptx.manifest import FileEntry

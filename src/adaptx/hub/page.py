@@ -8,7 +8,7 @@ from typing import Any
 
 from adaptx import atomic
 from adaptx.hub import catalogue
-from adaptx.hub.backend import open_hub
+from adaptx.hub.address import open_hub
 from adaptx.hub.entry import Entry, as_row
 
 TEMPLATE = Path(__file__).with_name("catalogue.html")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from adaptx.errors import AdaptxError
 from adaptx.hub import catalogue
-from adaptx.hub.backend import open_hub
+from adaptx.hub.address import open_hub
 from adaptx.hub.entry import Entry
 from adaptx.refs import Ref
 

@@ -9,7 +9,8 @@ from adaptx.cards import Score
 from adaptx.config import Settings
 from adaptx.errors import AdaptxError
 from adaptx.hub import catalogue, checks, leaks, signing
-from adaptx.hub.backend import Backend, Item, open_hub
+from adaptx.hub.address import open_hub
+from adaptx.hub.backend import Backend, Item
 from adaptx.hub.entry import MAX_BYTES, Entry, build, parse
 from adaptx.hub.results import zero_shot
 from adaptx.manifest import FileEntry

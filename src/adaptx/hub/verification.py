@@ -8,7 +8,8 @@ from adaptx import manifest
 from adaptx.errors import AdaptxError
 from adaptx.hub import catalogue, checks, signing
 from adaptx.hub import entry as entries
-from adaptx.hub.backend import Backend, open_hub
+from adaptx.hub.address import open_hub
+from adaptx.hub.backend import Backend
 from adaptx.hub.download import download
 from adaptx.hub.entry import Entry
 from adaptx.hub.signing import BELIEVE, Trust
