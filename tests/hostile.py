@@ -234,6 +234,9 @@ CASES |= {
     "remote code allowed": configured(trust_remote_code=True),
     "address in a config": configured(model_name="https://example.org/model"),
     "path in a config": configured(model_name="../../secret"),
+    "pattern that never ends": configured(rank_pattern={"(a+)+$": 4}),
+    "rank of a billion": configured(r=10**9),
+    "rank without end": replaced(CONFIG, b'{"config": {}, "r": 1e999}'),
     "config nested without end": replaced(CONFIG, b'{"config":' + b"[" * 200_000),
     "config with a field twice": replaced(CONFIG, b'{"config": {}, "config": {}}'),
     "config of two megabytes": replaced(CONFIG, b'{"config": {}, "a": [' + b"0," * 1_000_000 + b"0]}"),
@@ -268,7 +271,24 @@ def foreign_backbone(good: Stored, scratch: Path, hub: Path) -> None:
     hub_toy.plant(hub, hub_toy.copied(other, scratch / "folder"))
 
 
+def foreign_method(good: Stored, scratch: Path, hub: Path) -> None:
+    """A bottleneck adapter that calls itself lora, so that another library would be given it."""
+    other = hub_toy.small(SETTINGS[0], method="lora", family="bottleneck", seed=6)
+
+    def edit(folder: Path) -> None:
+        shutil.rmtree(folder / "adapter")
+        shutil.copytree(good.adapter, folder / "adapter")
+        raw = json.loads((folder / "manifest.json").read_text())
+        taken = [json.loads(t.model_dump_json()) for t in good.manifest.tensors if t.file == WEIGHTS]
+        raw["tensors"] = [*taken, *(t for t in raw["tensors"] if t["file"] == HEAD)]
+        (folder / "manifest.json").write_text(json.dumps(raw))
+        hub_toy.redescribed(folder)
+
+    hub_toy.plant(hub, hub_toy.copied(other, scratch / "folder", edit))
+
+
 SETTINGS: list[Settings] = []
+CASES["a method that is not its own"] = foreign_method
 CASES["another backbone's weights"] = foreign_backbone
 
 # Audited events that must not happen while a hostile adapter is pulled.

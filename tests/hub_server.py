@@ -39,7 +39,7 @@ class Repository:
 
 @dataclass
 class HubServer:
-    """A running server. `asked`: method and path of every request so far. `failing`: everything is answered by 500.
+    """A running server. `asked`: method and path of every request so far. `failing`: everything is answered by 503.
 
     `advance`: after so many answered files the branch main of every repository moves to the newest of its commits.
     """
@@ -78,7 +78,7 @@ def serve() -> Iterator[HubServer]:
             path = unquote(urlsplit(self.path).path)
             state.asked.append(f"{self.command} {path}")
             if state.failing:
-                return self._send(500, b"")  # the client asks again after a 503, for half a minute
+                return self._send(503, b"")
             match = FILE.fullmatch(path) or INFO.fullmatch(path)
             repository = state.repositories.get(match["repo"]) if match else None
             if match is None or repository is None:

@@ -39,6 +39,7 @@ CONFIG_FIELDS: dict[str, type | tuple[type, ...]] = {
     "initializer_range": (int, float),
     "hidden_act": str,
 }
+SIZES = [k for k, kind in CONFIG_FIELDS.items() if kind is int and k != "pad_token_id"]
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
 ROBERTA_HEAD = {
     "dense.weight": "lm_head.dense.weight",
@@ -68,6 +69,7 @@ class BackboneFiles:
     licence: str
     folder: Path
     weights_sha256: str
+    reading_sha256: str = ""  # of config.json and tokenizer.json: how texts become what the weights see
 
 
 @dataclass
@@ -153,7 +155,10 @@ def locate(settings: Settings, name: str | None = None) -> BackboneFiles:
             raise AdaptxError("AX030", name, f"{file} is missing. A backbone needs {', '.join(FILES)}.")
     sha = hash_file(folder / "model.safetensors", settings.cache)
     shown = name if spec.source == "folder" else spec.base_model or spec.id
-    return BackboneFiles(name, shown, revision or sha[:16], spec.licence, folder, sha)
+    reading = hashlib.sha256(
+        (folder / "config.json").read_bytes() + (folder / "tokenizer.json").read_bytes()
+    ).hexdigest()
+    return BackboneFiles(name, shown, revision or sha[:16], spec.licence, folder, sha, reading)
 
 
 def hash_file(path: Path, cache: Path) -> str:
@@ -190,7 +195,12 @@ def _converted(spec: BackboneSpec, cache: Path) -> tuple[Path, str]:
 def _downloaded(spec: BackboneSpec, cache: Path) -> tuple[Path, str]:
     """The three files of a Hub repository at the pinned (or newest) revision, which is returned as 40 hex digits."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+    )
 
     paths = []
     revision = spec.revision
@@ -199,7 +209,7 @@ def _downloaded(spec: BackboneSpec, cache: Path) -> tuple[Path, str]:
             path = Path(hf_hub_download(spec.id, file, revision=revision, cache_dir=cache / "hub"))
             revision = path.parent.name  # the cache names snapshots by commit: all files come from one
             paths.append(path)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise AdaptxError(
             "AX030", spec.id, f"its files are not in the cache and the Hub did not give them ({type(error).__name__})."
         ) from error
@@ -215,7 +225,7 @@ def read_config(path: Path) -> "PretrainedConfig":
     except (ValueError, OSError) as error:
         raise AdaptxError("AX031", path.name, f"not readable as JSON ({error}).") from None
     model_type = raw.get("model_type") if isinstance(raw, dict) else None
-    if model_type not in MODEL_TYPES:
+    if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
         raise AdaptxError("AX031", f"model type {model_type!r}", f"expected one of {', '.join(MODEL_TYPES)}.")
     fields: dict[str, Any] = {}
     for name, kind in CONFIG_FIELDS.items():
@@ -223,6 +233,13 @@ def read_config(path: Path) -> "PretrainedConfig":
             if not isinstance(raw[name], kind) or isinstance(raw[name], bool):
                 raise AdaptxError("AX031", f"{name} = {raw[name]!r}", "config.json holds a value of the wrong type.")
             fields[name] = raw[name]
+    small = [k for k in SIZES if fields.get(k, 1) < 1]
+    if small:
+        raise AdaptxError("AX031", f"{small[0]} = {fields[small[0]]}", "config.json holds a size below one.")
+    if fields.get("hidden_size", 768) % fields.get("num_attention_heads", 12):
+        raise AdaptxError("AX031", "num_attention_heads", "config.json's heads do not divide the hidden size.")
+    if not 0 <= fields.get("pad_token_id", 0) < fields.get("vocab_size", 30522):
+        raise AdaptxError("AX031", "pad_token_id", "config.json's padding id is outside the vocabulary.")
     if fields.get("hidden_act", "gelu") not in ACTIVATIONS:
         raise AdaptxError("AX031", fields["hidden_act"], f"activation not among {', '.join(ACTIVATIONS)}.")
     if raw.get("position_embedding_type", "absolute") != "absolute":
@@ -257,7 +274,12 @@ def load(files: BackboneFiles) -> Backbone:
     if wrong:
         raise AdaptxError("AX032", files.name, f"{len(wrong)} tensors missing or of another shape, first {wrong[0]}.")
     first = 0 if offset is None else config.pad_token_id + offset
-    tokenizer = Tokenizer.from_file(str(files.folder / "tokenizer.json"))
+    try:
+        tokenizer = Tokenizer.from_file(str(files.folder / "tokenizer.json"))
+    except Exception as error:  # the library raises bare Exception
+        raise AdaptxError("AX032", files.name, f"tokenizer.json cannot be read ({error}).") from None
+    if tokenizer.get_vocab_size() > config.vocab_size:
+        raise AdaptxError("AX032", files.name, "its tokenizer has more pieces than the embedding has rows.")
     tokenizer.no_padding()
     tokenizer.no_truncation()
     special = {}

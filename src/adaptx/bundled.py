@@ -87,6 +87,13 @@ def read(path: Path) -> Bundled:
     data = path.read_bytes()
     if data[:4] != b"E5S1":
         raise AdaptxError("AX032", path.name, "expected a bundled e5 file (magic E5S1).")
+    try:
+        return _parse(data)
+    except (struct.error, ValueError, KeyError, OverflowError, MemoryError) as error:
+        raise AdaptxError("AX032", path.name, f"the bundled e5 file is cut off or altered ({error}).") from None
+
+
+def _parse(data: bytes) -> Bundled:
     r = _Reader(data)
     r.take("I")
     hidden, layers, heads, ffn, vocabulary, positions, types = r.take("7i")

@@ -205,15 +205,10 @@ def _loading(manifest: Manifest) -> str:
     if r.family == "probe":
         return parts[0] + " No other tool is needed: the backbone is unchanged, head.safetensors is all there is."
     if "/" in r.backbone.id:
-        backbone = f'backbone = "{r.backbone.id}"'
-    elif r.backbone.id == r.backbone.name:
-        backbone = f'backbone = "path/to/{r.backbone.name}"'
+        backbone = f'"{r.backbone.id}"'
     else:
-        backbone = (
-            "from adaptx import backbones, config\n\n"
-            f'backbone = backbones.locate(config.resolve(backbone="{r.backbone.name}")).folder'
-        )
-    model = "model = AutoModel.from_pretrained(backbone)"
+        backbone = f'"path/to/{r.backbone.name}"'
+    model = f"model = AutoModel.from_pretrained({backbone})"
     code = {
         "bottleneck": f"import adapters\nfrom transformers import AutoModel\n\n{model}\nadapters.init(model)\n"
         f'model.set_active_adapters(model.load_adapter("{FOLDER}/adapter", use_safetensors=True))',
@@ -222,9 +217,15 @@ def _loading(manifest: Manifest) -> str:
         "full": f'from transformers import AutoModel\n\nmodel = AutoModel.from_pretrained("{FOLDER}/adapter")',
     }[r.family]
     headed = any(f.path == "head.safetensors" for f in manifest.files)
-    text = "The head is in head.safetensors." if headed else "It has no head."
-    setup = "" if r.family == "full" else f"{backbone}\n"
-    parts.append(f"With {LIBRARY[r.family]} alone. {text}\n\n```python\n{setup}{code}\n```")
+    parts.append(
+        f"With {LIBRARY[r.family]} alone. {'The head is in head.safetensors.' if headed else 'It has no head.'}"
+        f"\n\n```python\n{code}\n```"
+    )
+    if r.family != "full":
+        parts.append(
+            f"The backbone's weights have sha256 `{r.backbone.weights_sha256}`; on other weights of the same name the "
+            "outputs differ."
+        )
     if r.family == "lora":
         parts.append(
             f"With transformers alone, merged first: `adaptx export {r.lang}/{r.task}:{r.method} --merged DIR`, then "

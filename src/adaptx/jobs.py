@@ -125,7 +125,11 @@ def prepare(
         ),
         mixing=Mixing(temperature=options.temperature) if len(tasks) > 1 else None,
         backbone=BackboneRef(
-            name=files.name, id=files.id, revision=files.revision, weights_sha256=files.weights_sha256
+            name=files.name,
+            id=files.id,
+            revision=files.revision,
+            weights_sha256=files.weights_sha256,
+            reading_sha256=files.reading_sha256,
         ),
         method=options.method,
         family=method.family,

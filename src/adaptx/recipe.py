@@ -13,12 +13,13 @@ def canonical(value: Any) -> str:
 
 
 class BackboneRef(Model):
-    """Which weights: `weights_sha256` decides, id and revision are for people."""
+    """Which weights and tokenizer: the hashes decide, id and revision are for people."""
 
     name: str
     id: str
     revision: str
     weights_sha256: str
+    reading_sha256: str = ""  # of config.json and tokenizer.json
 
 
 class DataRef(Model):

@@ -9,6 +9,7 @@ from typing import Any
 
 from adaptx.hub.names import BACKBONE, refuse
 
+FIELD = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 WORD = re.compile(r"[A-Za-z0-9_.+-]{0,128}")
 # AdapterHub's adapter_config.json, PEFT's adapter_config.json, transformers' config.json
 WORDS = frozenset(
@@ -36,6 +37,7 @@ FILES = {
     "full": ("config.json", "model.safetensors"),
 }
 MAX_DEPTH = 8
+MAX_NUMBER = 10_000_000  # sizes beyond it would only exhaust the memory
 
 
 def check(value: Any, shown: str) -> None:
@@ -51,14 +53,16 @@ def _walk(value: Any, key: str, shown: str, depth: int) -> None:
         raise refuse(where, "nested too deeply.")
     if isinstance(value, dict):
         for name, item in value.items():
-            if not name.isascii() or not name.isprintable() or len(name) > 128:
-                raise refuse(where, "not a field name.")
+            if not FIELD.fullmatch(name):  # PEFT reads some of them as patterns
+                raise refuse(f"{where} {name[:60]}", "not a plain field name.")
             if item and any(s in name.lower() for s in SWITCHES):
                 raise refuse(f"{shown} {name}", "this field makes a library run code that the folder names.")
             _walk(item, name, shown, depth + 1)
     elif isinstance(value, list):
         for item in value:
             _walk(item, key, shown, depth + 1)
+    elif isinstance(value, int | float) and not abs(value) <= MAX_NUMBER:
+        raise refuse(f"{where} = {value}", "not a size that any adapter has.")
     elif isinstance(value, str) and value != EXACT.get(key):
         rule = BACKBONE if key in NAMES and value else WORD
         if key not in WORDS | NAMES or not rule.fullmatch(value) or ".." in value:

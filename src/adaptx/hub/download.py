@@ -57,6 +57,7 @@ def pull(
     mine = backbone_here(settings)
     name = mine[0] if mine else None
     (wanted,) = catalogue.find(backend, ref, catalogue.version_of(revision), name)
+    check_method(wanted, settings)
     if not allow_mismatch:
         check_backbone(wanted, mine)
     notes: list[str] = []
@@ -86,6 +87,15 @@ def backbone_here(settings: Settings) -> tuple[str, str] | None:
     except AdaptxError:
         return settings.backbone, ""
     return files.name, files.weights_sha256
+
+
+def check_method(entry: Entry, settings: Settings) -> None:
+    """Raise AX020 where a version's method is known here as one of another family, which another library loads."""
+    spec = settings.registry.methods().get(entry.recipe.method)
+    if spec is not None and spec.family != entry.recipe.family:
+        raise AdaptxError(
+            "AX020", entry.ref, f"it says that {entry.recipe.method} is of the family {entry.recipe.family}."
+        )
 
 
 def check_backbone(entry: Entry, mine: tuple[str, str] | None) -> None:

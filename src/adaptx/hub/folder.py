@@ -5,6 +5,7 @@ leaves at most a hidden temporary file, which the next sweep removes.
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -70,8 +71,11 @@ class Folder:
         return ""
 
     def delete(self, paths: Sequence[str], message: str) -> None:
-        for path in paths:
-            (self.root / path).unlink(missing_ok=True)
+        try:
+            for path in paths:
+                (self.root / path).unlink(missing_ok=True)
+        except OSError as error:
+            raise AdaptxError("AX080", self.root, f"nothing can be removed there ({error.strerror}).") from None
 
     def blob(self, place: str, path: str, sha256: str) -> str:
         return content_address(path, sha256)
@@ -93,10 +97,12 @@ class Folder:
         """A descriptor of a regular file: links and devices on a shared folder are not followed."""
         try:
             handle = os.open(self.root / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise AdaptxError("AX081", path, "the hub has no such file.") from None
         except OSError as error:
-            raise refuse(path, f"the hub's file cannot be read ({error.strerror}).") from None
+            if error.errno in (errno.ELOOP, errno.ENXIO):
+                raise refuse(path, "links and sockets on a hub are not followed.") from None
+            raise AdaptxError("AX080", path, f"the hub's file cannot be read ({error.strerror}).") from None
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
             raise refuse(path, "not a plain file.")
