@@ -7,13 +7,18 @@ from typing import Any
 
 import toy
 from adaptx import hub, store
+from adaptx.config import resolve
 from adaptx.errors import AdaptxError
 from adaptx.refs import parse_ref
 
 
 def perform(world: str, step: dict[str, Any]) -> Any:
     """One step: `verb`, the `store` it works in, the `hub`, and the verb's own fields."""
-    settings = toy.settings(toy.World(Path(world)), Path(step["store"]), cache=Path(step["store"]) / "cache")
+    cache = Path(step["store"]) / "cache"
+    if step.get("real"):
+        settings = resolve(store=Path(step["store"]), cache=Path(step["real"]))
+    else:
+        settings = toy.settings(toy.World(Path(world)), Path(step["store"]), cache=cache)
     verb, place = step["verb"], step["hub"]
     if verb == "push":
         found = store.find(settings.store, parse_ref(step["ref"]))

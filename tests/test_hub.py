@@ -1,5 +1,6 @@
 """A folder hub: what is pushed is found and pulled byte for byte, versions add up, damage is refused."""
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -222,7 +223,8 @@ def test_what_an_adapter_stands_on_travels_with_it(settings: Settings, elsewhere
     assert [p.stored.ref for p in hub.pull(elsewhere, SV, str(place))] == [above.ref]
     shutil.rmtree(under.folder)
     assert code_of(lambda: hub.push(settings, above, str(place))) == "AX006"
-    assert hub.info(str(place), SV, settings.cache)["provenance"][0]["on_hub"]
+    (parent_row,) = hub.info(str(place), SV, settings.cache)["provenance"]
+    assert parent_row["on_hub"] and (parent_row["of"], parent_row["ref"]) == (above.ref, under.ref)
     hub.remove(str(place), Ref("sv", "mlm"), settings.cache)
     assert not hub.info(str(place), SV, settings.cache)["provenance"][0]["on_hub"]
     shutil.rmtree(elsewhere.store)
@@ -230,6 +232,32 @@ def test_what_an_adapter_stands_on_travels_with_it(settings: Settings, elsewhere
     assert under.ref in alone.notes[0]
     (verdict,) = hub.verify(str(place), settings.cache, SV)
     assert verdict.ok and verdict.parents_missing == (under.ref,)
+
+
+def test_provenance_is_followed_to_the_end(settings: Settings, place: Path) -> None:
+    first = hub_toy.small(settings, task="mlm")
+    second = hub_toy.small(settings, parents=(Parent(how="init_from", ref=first.ref, run=first.manifest.run),))
+    third = hub_toy.small(
+        settings, "en", "udpos", parents=(Parent(how="init_from", ref=second.ref, run=second.manifest.run),)
+    )
+    for stored in (first, second, third):
+        hub.push(settings, stored, str(place))
+    chain = hub.info(str(place), Ref("en", "udpos"), settings.cache)["provenance"]
+    assert [(c["of"], c["ref"]) for c in chain] == [(third.ref, second.ref), (second.ref, first.ref)]
+
+
+def test_what_a_killed_pull_left_behind_is_removed_a_day_later(
+    settings: Settings, elsewhere: Settings, place: Path
+) -> None:
+    stored = hub_toy.small(settings)
+    hub.push(settings, stored, str(place))
+    target = store.folder_of(elsewhere.store, stored.recipe)
+    old, young = (target.parent / f".{target.name[:40]}.{name}" for name in ("old", "young"))
+    for left in (old, young):
+        (left / "adapter").mkdir(parents=True)
+    os.utime(old, (0, 0))
+    hub.pull(elsewhere, SV, str(place))
+    assert not old.exists() and young.exists() and [s.ref for s in store.listing(elsewhere.store)] == [stored.ref]
 
 
 def test_removal_takes_one_run_and_keeps_what_others_share(

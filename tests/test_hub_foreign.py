@@ -138,6 +138,19 @@ def test_an_adapterhub_folder_gives_its_own_outputs_and_scores(
 
 
 @pytest.mark.parametrize(
+    ("config", "method"),
+    [("double_seq_bn", "houlsby"), ("par_bn", "parallel"), ("seq_bn_inv", "pfeiffer"), ("prefix_tuning", "prefix")],
+)
+def test_every_architecture_that_is_built_here_is_recognised(
+    settings: Settings, tmp_path: Path, config: str, method: str
+) -> None:
+    made = by_adapters(given(settings), tmp_path / "theirs", config, head=False)
+    stored = import_foreign(settings, str(made.folder), "en", "toynli")
+    assert stored.recipe.method == method
+    torch.testing.assert_close(ours(settings, stored), made.states, **CLOSE)
+
+
+@pytest.mark.parametrize(
     ("fields", "method"), [({}, "lora"), ({"use_rslora": True}, "lora"), ({"use_dora": True}, "dora")]
 )
 def test_a_peft_folder_gives_its_own_outputs(
@@ -369,7 +382,9 @@ def test_bottlenecks_do_not_merge_and_nothing_is_overwritten(settings: Settings,
     assert (tmp_path / "full" / "thesis.txt").read_text() == "do not lose me"
 
 
-@pytest.mark.parametrize("method", ["pfeiffer", "houlsby", "parallel", "lora", "dora", "ia3", "full", "probe"])
+@pytest.mark.parametrize(
+    "method", ["pfeiffer", "houlsby", "parallel", "prefix", "lora", "dora", "ia3", "full", "probe"]
+)
 def test_every_method_passes_its_own_checks_and_travels(settings: Settings, tmp_path: Path, method: str) -> None:
     stored = toy.made(settings, method)
     hub.push(settings, stored, str(tmp_path / "hub"))

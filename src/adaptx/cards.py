@@ -204,11 +204,8 @@ def _loading(manifest: Manifest) -> str:
     parts = [f"## Loading\n\nWith adaptx: `adaptx predict {r.lang}/{r.task}:{r.method} TEXT`, or `adaptx eval LANG`."]
     if r.family == "probe":
         return parts[0] + " No other tool is needed: the backbone is unchanged, head.safetensors is all there is."
-    if "/" in r.backbone.id:
-        backbone = f'"{r.backbone.id}"'
-    else:
-        backbone = f'"path/to/{r.backbone.name}"'
-    model = f"model = AutoModel.from_pretrained({backbone})"
+    backbone = r.backbone.id if "/" in r.backbone.id else f"path/to/{r.backbone.name}"
+    model = f'model = AutoModel.from_pretrained("{backbone}")'
     code = {
         "bottleneck": f"import adapters\nfrom transformers import AutoModel\n\n{model}\nadapters.init(model)\n"
         f'model.set_active_adapters(model.load_adapter("{FOLDER}/adapter", use_safetensors=True))',

@@ -56,6 +56,9 @@ class Learner:
     def plan(self, epoch: int) -> list[Work]:
         """The batches of an epoch; several tasks are interleaved by the recipe's mixture."""
         recipe = self.job.recipe
+        if len(self.parts) == 1:
+            task = next(iter(self.parts))
+            return [Work(task, self._refreshed(task, epoch), r) for r in self._batches(task, epoch)]
         shares = batch_shares({t: len(self._batches(t, 0)) for t in self.parts}, recipe.mixing or Mixing())
         work: list[Work] = []
         for task, share in shares.items():
@@ -66,8 +69,6 @@ class Learner:
                 if len(rows) >= share:
                     break
             work += [Work(task, features, r) for r in rows[:share]]
-        if len(self.parts) == 1:
-            return work
         return [work[i] for i in np.random.default_rng([recipe.seed, epoch, 1]).permutation(len(work))]
 
     def _batches(self, task: str, turn: int) -> list[IntArray]:

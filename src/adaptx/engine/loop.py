@@ -138,6 +138,8 @@ def train(model: Model, hooks: Hooks, options: LoopOptions, folder: Path | None 
                 if folder:
                     _save(folder, weights, best, optimiser, now, options)
                     saved_at = time.monotonic()
+    if hooks.evaluate is not None and (not now.scores or now.scores[-1][0] != now.step):
+        _judge(model, hooks.evaluate, weights, best, now)  # killed after the last step, before it was scored
     if now.best is not None:
         with torch.no_grad():
             for name, parameter in weights.items():

@@ -120,7 +120,7 @@ def info(hub: str, ref: Ref, cache: Path, revision: str | None = None) -> dict[s
     backend = open_hub(hub, cache, commit_of(revision))
     found = find(backend, ref, version_of(revision), everything=True)
     newest = found[-1]
-    held = {e.manifest.run for e in read_all(backend).entries}
+    held = {e.manifest.run: e for e in read_all(backend).entries}
     return {
         **as_row(newest),
         "hub": backend.url,
@@ -128,11 +128,23 @@ def info(hub: str, ref: Ref, cache: Path, revision: str | None = None) -> dict[s
         "versions": [{"ref": e.ref, "version": e.version[:16], "pushed": e.pushed} for e in reversed(found)],
         "files": [f.model_dump() for f in newest.files],
         "data": [d.model_dump() for d in newest.recipe.data],
-        "provenance": [
-            {"how": p.how, "ref": p.ref, "run": p.run, "on_hub": p.run in held} for p in newest.recipe.parents
-        ],
+        "provenance": provenance(newest, held),
         "notes": list(newest.manifest.notes),
     }
+
+
+def provenance(entry: Entry, held: dict[str, Entry]) -> list[dict[str, Any]]:
+    """What the adapter builds on and what that builds on, nearest first; `of`: the reference that names the parent."""
+    out: list[dict[str, Any]] = []
+    queue, seen = [entry], set()
+    while queue:
+        child = queue.pop(0)
+        for p in child.recipe.parents:
+            out.append({"of": child.ref, "how": p.how, "ref": p.ref, "run": p.run, "on_hub": p.run in held})
+            if p.run in held and p.run not in seen:
+                seen.add(p.run)
+                queue.append(held[p.run])
+    return out
 
 
 def commit_of(revision: str | None) -> str | None:

@@ -3,10 +3,12 @@
 Nothing of it is loaded or executed on the way; what fails a check is deleted.
 """
 
+import contextlib
 import errno
 import os
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +24,8 @@ from adaptx.hub.signing import BELIEVE, Trust
 from adaptx.manifest import FileEntry
 from adaptx.refs import Ref
 from adaptx.store import Stored
+
+ABANDONED_SECONDS = 86400.0
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ def _pull(root: Path, hub: Backend, entry: Entry, trust: Trust, replace: bool, n
         if target.exists() and not replace:
             raise AdaptxError("AX084", entry.ref, f"{hub.url} has version {entry.version[:16]} of it, which differs.")
         target.parent.mkdir(parents=True, exist_ok=True)
+        _clean_up(target)
         stage = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}.", dir=target.parent))
         try:
             download(hub, entry, stage)
@@ -174,6 +179,14 @@ def _fetch(hub: Backend, entry: Entry, file: FileEntry, to: Path) -> None:
             f"what {hub.url} has is not what was pushed: the content's hash differs.",
             "Push the adapter again from where it is whole, or pull another version.",
         )
+
+
+def _clean_up(target: Path) -> None:
+    """Remove what downloads of the same run left behind that were killed more than a day ago."""
+    for left in target.parent.glob(f".{target.name[:40]}.*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _same(target: Path, entry: Entry) -> bool:
