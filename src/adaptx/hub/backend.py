@@ -1,4 +1,4 @@
-"""What a hub's transport must do, and which transport an address names. Knows no adapter and no entry's content.
+"""What a hub's transport must do. Knows no address, no adapter and no entry's content.
 
 Three transports: `folder` (a disk or network share), `s3` (through fsspec) and `hf` (the Hugging Face Hub).
 """
