@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -283,7 +283,11 @@ def test_every_code_is_explained_in_any_case_of_letters() -> None:
 
 def test_lists_hold_what_the_registry_and_the_store_have(shop: Shop) -> None:
     registry = shop.settings.registry
-    wanted = {"languages": registry.languages(), "methods": registry.methods(), "backbones": registry.backbones()}
+    wanted: dict[str, Iterable[str]] = {
+        "languages": registry.languages(),
+        "methods": registry.methods(),
+        "backbones": registry.backbones(),
+    }
     for what, names in {**wanted, "tasks": registry.task_ids()}.items():
         assert [next(iter(row.values())) for row in call("ls", what, "--json").json] == list(names)
         shown = call("ls", what).out

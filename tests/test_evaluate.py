@@ -125,7 +125,9 @@ def test_without_training_the_store_is_used_and_what_is_missing_is_named(place: 
     empty, trained = evaluated(place, may_train=False)
     assert trained == []
     assert [s.tasks.keys() for s in empty.systems] == [{"toypairs"}, {"toypairs", "toynli"}]
-    assert empty.missing == tuple(f"{n} on toypos: no target adapter in the store" for n in ("none:pfeiffer", origin.ref))
+    assert empty.missing == tuple(
+        f"{n} on toypos: no target adapter in the store" for n in ("none:pfeiffer", origin.ref)
+    )
     plain = made(place, "pfeiffer", name="toypos")
     made(place, "pfeiffer", name="toypos", seed=1, init_from=made(place, "pfeiffer", "qaa"))
     result, _ = evaluated(place, may_train=False, adapters=[Ref("en", "toynli")])

@@ -80,7 +80,9 @@ def train(settings: Settings, method: str, **origin: Any) -> Trained:
     with patch("adaptx.learner.build", watched):
         stored = run(prepare(settings, "en", "toynli", replace(OPTIONS, method=method), **origin))
     [found] = seen
-    trains = {f"{k}.{n}" for k, m in (("encoder", found.model.encoder), ("heads", found.model.heads)) for n in trainable(m)}
+    trains = {
+        f"{k}.{n}" for k, m in (("encoder", found.model.encoder), ("heads", found.model.heads)) for n in trainable(m)
+    }
     features = found.parts["toynli"].features["test"]
     logits = logits_of(found.model, features)
     return Trained(stored, found, starts[0], weights_of(found), trains, logits, (shared, fingerprint(backbone)))
@@ -117,7 +119,9 @@ def difference(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_training_changes_what_it_says_it_trains_and_nothing_else(method: str, trained: Callable[[str], Trained]) -> None:
+def test_training_changes_what_it_says_it_trains_and_nothing_else(
+    method: str, trained: Callable[[str], Trained]
+) -> None:
     found = trained(method)
     assert found.before.keys() == found.after.keys()
     changed = {n for n in found.before if not torch.equal(found.before[n], found.after[n])}

@@ -65,7 +65,7 @@ def places(features: Features) -> np.ndarray[Any, Any]:
 def test_every_token_of_a_document_is_in_exactly_one_block(blocks: Features, text: Text) -> None:
     assert len(blocks.select) == 0, "masks come with each epoch"
     for i, document in enumerate(DOCUMENTS):
-        own = [tokens_of(blocks, b) for b in np.flatnonzero(blocks.example == i)]
+        own = [tokens_of(blocks, int(b)) for b in np.flatnonzero(blocks.example == i)]
         assert all(b[0] == text.special["start"] and b[-1] == text.special["end"] for b in own)
         assert [t for b in own for t in b[1:-1]] == text.tokenizer.encode(document.text, add_special_tokens=False).ids
         assert [len(b) for b in own[:-1]] == [text.max_tokens] * (len(own) - 1), "blocks are full but for the last"
@@ -187,7 +187,9 @@ def test_the_output_matrix_is_the_word_embeddings_and_neither_trained_nor_saved(
     stored = run(prepare(settings, "en", "toytext", toy.OPTIONS))
     assert torch.equal(table, before)
     saved = {n for n in toy.tensors(stored.folder) if n.startswith("head.safetensors:")}
-    assert saved == {f"head.safetensors:toytext.{n.partition('toytext.')[2]}" for n in parameters(learner.model) if "head." in n}
+    assert saved == {
+        f"head.safetensors:toytext.{n.partition('toytext.')[2]}" for n in parameters(learner.model) if "head." in n
+    }
     assert max(t.numel() for n, t in toy.tensors(stored.folder).items() if n in saved) == table.shape[1] ** 2
 
 
@@ -260,7 +262,11 @@ def test_with_its_own_head_a_checkpoint_gives_the_logits_of_transformers(world: 
     text = Text.of(backbone, 30)
     features = mlm.refresh(mlm.features(DOCUMENTS[:4], text, (), toy.task("mlm")), text, 0, 0)
     model = Model(
-        backbone.encoder(), nn.ModuleDict({"m": MaskedHead(backbone)}), backbone.first_position, torch.device("cpu"), "fp32"
+        backbone.encoder(),
+        nn.ModuleDict({"m": MaskedHead(backbone)}),
+        backbone.first_position,
+        torch.device("cpu"),
+        "fp32",
     )
     model.train(False)
     theirs = roberta_masked_lm(world.backbone("xlm-roberta"))

@@ -56,7 +56,11 @@ def test_the_wheel_holds_the_package_and_the_configurations_and_nothing_else(whe
         names = {n for n in archive.namelist() if ".dist-info/" not in n}
     expected = in_checkout(ROOT / "src" / "adaptx", "adaptx") | in_checkout(ROOT / "configs", "adaptx/configs")
     assert names == expected
-    assert {"adaptx/configs/tasks/udpos.yaml", "adaptx/configs/methods.yaml", "adaptx/data/sample/concepts.yaml"} <= names
+    assert {
+        "adaptx/configs/tasks/udpos.yaml",
+        "adaptx/configs/methods.yaml",
+        "adaptx/data/sample/concepts.yaml",
+    } <= names
     assert {f"adaptx/data/sample/lexicon/{lang}.yaml" for lang in ("en", "sv", "et", "de", "fi")} <= names
 
 
