@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from adaptx.cli import combine, doctor, eval_, listing, predict, show, study, train, validate
+from adaptx.cli import combine, doctor, eval_, export, hub, listing, predict, show, study, train, validate
 from adaptx.errors import AdaptxError
 
 app = typer.Typer(
@@ -26,7 +26,9 @@ app.command("combine", epilog='Example: adaptx combine "0.7*fi/mlm + 0.3*et/mlm"
 app.command("validate", epilog="Example: adaptx validate my-registry/tasks/mnli.yaml")(validate.validate)
 app.command("doctor", epilog="Example: adaptx doctor --json")(doctor.doctor)
 app.command("explain", epilog="Example: adaptx explain AX012")(show.explain)
+app.command("export", epilog="Example: adaptx export sv/anli:lora --merged merged")(export.export)
 app.add_typer(study.app, name="study")
+app.add_typer(hub.app, name="hub")
 
 
 @app.callback(invoke_without_command=True)
