@@ -237,7 +237,7 @@ def tensors(folder: Path) -> dict[str, Any]:
 def python(code: str, *arguments: object, **environment: str) -> str:
     """stdout of `code` in a fresh interpreter that sees adaptx and this folder; its stderr is shown where it fails."""
     paths = [str(TESTS.parent / "src"), str(TESTS)]
-    env = {k: v for k, v in os.environ.items() if not k.startswith("ADAPTX_")}
+    env = {k: v for k, v in os.environ.items() if not k.startswith("ADAPTX_") and k != "NO_COLOR"}
     env |= {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     command: Sequence[str] = [sys.executable, "-c", code, *map(str, arguments)]
     done = subprocess.run(command, env={**env, **environment}, capture_output=True, text=True, timeout=600)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptx import atomic, backbones
-from adaptx.backbones import Backbone
+from adaptx.backbones import Backbone, BackboneFiles
 from adaptx.config import Settings
 from adaptx.data import sources
 from adaptx.data.examples import Dataset, ParallelExample
@@ -76,6 +76,8 @@ def cell(settings: Settings, stack: Stack, task: Task, lang: str, precision: str
         "reading": sources.fingerprint(sources.pick(settings, task, lang), ["test"]),
         "metrics": list(task.metrics),
     }
+    if task.kind == "retrieval":
+        key["layer"] = retrieval_layer(settings, files)
     digest = hashlib.sha256(canonical(key).encode()).hexdigest()
     path = settings.store / "scores" / files.name.replace("/", "--") / lang / task.id / f"{digest[:32]}.json"
     if not path.is_file():
@@ -199,10 +201,10 @@ def predict(
     return kind.decode(summary, features, examples, labels, task)
 
 
-def retrieval_layer(settings: Settings, backbone: Backbone) -> int:
+def retrieval_layer(settings: Settings, files: BackboneFiles) -> int:
     """The layer that sentence vectors come from: the registry's, or 7/12 of the depth (XTREME: 7 of 12)."""
-    spec = settings.registry.backbones().get(backbone.files.name)
-    depth = int(backbone.config.num_hidden_layers)
+    spec = settings.registry.backbones().get(files.name)
+    depth = int(backbones.read_config(files.folder / "config.json").num_hidden_layers)
     return spec.retrieval_layer if spec and spec.retrieval_layer is not None else round(depth * 7 / 12)
 
 
@@ -231,7 +233,7 @@ def _retrieval(
         layer: (retrieval.nearest(english[layer], foreign[layer]), retrieval.nearest(foreign[layer], english[layer]))
         for layer in layers
     }
-    layer = retrieval_layer(settings, backbone)
+    layer = retrieval_layer(settings, backbone.files)
     metric = METRICS[task.metrics[0]]
     forward = score_with_interval(task.metrics[0], right[layer][0].tolist(), gold)
     back = score_with_interval(task.metrics[0], right[layer][1].tolist(), gold)

@@ -126,11 +126,13 @@ def on_language_adapters(
     adapter: with the target language's adapter, with none, and with the English one kept. Raises AX006.
     """
     out: list[System] = []
+    stacked_methods = {r.method for r in rows if _stands(r) and not r.own_task_only}
     for row in rows:
-        stacked = row.adapter is not None and bool(row.adapter.recipe.parent("stack"))
-        if not ablate and not stacked:
+        compared = row.adapter is None and row.method in stacked_methods  # the none row that stacked rows compare with
+        if not ablate and not _stands(row):
             out.append(row)
-            continue
+            if not compared:
+                continue
         own = language_adapter(settings, backbone, lang, row.method)
         if row.own_task_only and row.adapter:
             base: tuple[Stored, ...] = tuple(below(settings, row.adapter))
@@ -142,6 +144,11 @@ def on_language_adapters(
             out.append(replace(row, beneath=(), trained_on=base, label="no language adapter", tasks={}))
             out.append(replace(row, beneath=base, trained_on=base, label=kept, tasks={}))
     return out
+
+
+def _stands(row: System) -> bool:
+    """Whether the row's adapter was trained on top of another one."""
+    return row.adapter is not None and bool(row.adapter.recipe.parent("stack"))
 
 
 def _short(stored: Stored) -> str:
@@ -181,6 +188,7 @@ class Plan:
     targets: dict[tuple[int, str], Stored]
     jobs: dict[tuple[int, str], Job]
     missing: list[str]
+    asked: bool = False  # the tasks were named: nothing else is shown
 
 
 def stacked(settings: Settings, lang: str, refs: Sequence[Ref], tasks: Sequence[str] | None) -> Plan:
@@ -192,7 +200,7 @@ def stacked(settings: Settings, lang: str, refs: Sequence[Ref], tasks: Sequence[
     row.label = f"on {', '.join(_short(s) for s in row.beneath)}" if row.beneath else ""
     own = [t.id for t in top.recipe.tasks]
     columns = target_tasks(settings, lang, own if tasks is None else tasks)
-    return Plan([row], columns, {}, {}, [])
+    return Plan([row], columns, {}, {}, [], asked=tasks is not None)
 
 
 def plan(
@@ -212,7 +220,7 @@ def plan(
         settings, files.name, lang, systems(settings, files.name, adapters, options.method), ablate
     )
     columns = target_tasks(settings, lang, tasks)
-    out = Plan(rows, columns, {}, {}, [])
+    out = Plan(rows, columns, {}, {}, [], asked=tasks is not None)
     for i, row in enumerate(rows):
         for task in columns:
             if row.own_task_only or task.kind == "retrieval" or "target" not in task.roles:
@@ -241,11 +249,13 @@ def plan(
 def _held(settings: Settings, backbone: str, task: Task, row: System) -> Stored | None:
     """The newest target adapter in the store that starts where the row says."""
     origin = row.adapter.manifest.run if row.adapter else None
+    beneath = [s.manifest.run for s in row.trained_on]
     ref = Ref(TARGET_TRAINING_LANGUAGE, task.id, row.method)
     found = [
         s
         for s in store.match(settings.store, ref, backbone)
-        if not s.recipe.parent("stack") and next((p.run for p in s.recipe.parent("init_from")), None) == origin
+        if [p.run for p in s.recipe.parent("stack")] == beneath
+        and next((p.run for p in s.recipe.parent("init_from")), None) == origin
     ]
     return store.verified(max(found, key=lambda s: s.manifest.created).folder) if found else None
 
@@ -298,8 +308,9 @@ def _cells(settings: Settings, lang: str, planned: Plan, i: int) -> list[tuple[T
             out.append((task, Stack((*row.beneath, *own)), None))  # refused by the cell, which names the head
     for spec in row.adapter.recipe.tasks if row.adapter else ():
         task = settings.registry.task(spec.id)
-        named = row.own_task_only or task.id in {t.id for t in planned.tasks}
-        if named or ("intermediate" in task.roles and sources.available(settings, task, lang, "test")):
+        named = task.id in {t.id for t in planned.tasks} or (row.own_task_only and not planned.asked)
+        diagnostic = "intermediate" in task.roles and sources.available(settings, task, lang, "test")
+        if named or (diagnostic and not planned.asked):
             out.append((task, Stack((*row.beneath, *own)), None))
     return out
 

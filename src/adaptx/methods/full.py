@@ -37,6 +37,10 @@ class RowEmbedding(nn.Module):
         trained = nn.functional.embedding(slots.clamp(min=0), self.rows)
         return torch.where((slots >= 0)[..., None], trained, nn.functional.embedding(ids, self.weight))
 
+    def trained_rows(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids [R] and their trainable rows [R, H]: an output matrix that is tied to this table trains them too."""
+        return self.ids, self.rows
+
     def merged(self) -> torch.Tensor:
         """The whole table [V, H] with the trained rows in place."""
         out = self.weight.detach().clone()

@@ -38,6 +38,7 @@ class MaskedHead(nn.Module):
         self.register_buffer("table", table, persistent=False)
         self.table: torch.Tensor
         self.inverse: Callable[..., torch.Tensor] | None = None
+        self.trained_rows: Callable[[], tuple[torch.Tensor, torch.Tensor]] | None = None
         if backbone.masked_head:
             self.load_state_dict(backbone.masked_head)
         else:
@@ -45,8 +46,10 @@ class MaskedHead(nn.Module):
             nn.init.zeros_(self.dense.bias)
 
     def bind(self, encoder: Any) -> None:
-        """Share the encoder's embeddings, and undo its invertible adapter where it has one."""
-        self.table = encoder.embeddings.word_embeddings.weight.detach()
+        """Share the encoder's embeddings, with the rows in training, and undo its invertible adapter if it has one."""
+        embedding = encoder.embeddings.word_embeddings
+        self.table = embedding.weight.detach()
+        self.trained_rows = getattr(embedding, "trained_rows", None)
         if getattr(encoder, "invertible_adapters", None):
             self.inverse = encoder.invertible_adapters_forward
 
@@ -54,7 +57,11 @@ class MaskedHead(nn.Module):
         states = self.norm(nn.functional.gelu(self.dense(states)))
         if self.inverse is not None:
             states = self.inverse(states[None], rev=True)[0]
-        return (states.to(self.table.dtype) @ self.table.T).float() + self.bias
+        logits = (states.to(self.table.dtype) @ self.table.T).float()
+        if self.trained_rows is not None:
+            ids, rows = self.trained_rows()
+            logits = logits.index_copy(1, ids, (states @ rows.T).float())
+        return logits + self.bias
 
 
 def labels(task: Task, examples: Sequence[Example]) -> tuple[str, ...]:
