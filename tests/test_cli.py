@@ -187,7 +187,7 @@ def resolved(*arguments: str) -> Recipe:
         found.append(job.recipe)
         raise SystemExit(0)
 
-    with patch("adaptx.train.run", stop):
+    with patch("adaptx.training.run", stop):
         done = call(*TRAIN, *arguments)
     assert found, done.err
     return found[0]

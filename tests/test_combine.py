@@ -15,7 +15,7 @@ from adaptx.errors import AdaptxError
 from adaptx.jobs import prepare
 from adaptx.refs import parse_ref
 from adaptx.store import Stored
-from adaptx.train import run
+from adaptx.training import run
 
 
 def trained(settings: Settings, task: str, method: str, seed: int, lang: str = "en") -> Stored:

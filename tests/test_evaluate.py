@@ -18,11 +18,11 @@ from adaptx.config import RunOptions, Settings
 from adaptx.data import sources
 from adaptx.data.examples import ParallelExample, WordsExample
 from adaptx.errors import AdaptxError
-from adaptx.evaluate import Cell, cell
 from adaptx.metrics import METRICS
 from adaptx.metrics.bootstrap import paired_bootstrap
 from adaptx.refs import Ref, parse_refs
 from adaptx.registry import Registry
+from adaptx.scoring import Cell, cell
 from adaptx.stack import Stack
 from adaptx.store import Stored
 from adaptx.table import Table
@@ -111,7 +111,7 @@ def test_targets_are_trained_once_and_found_the_second_time(place: Settings) -> 
     first, trained = evaluated(place)
     assert len(trained) == 2
     held = {s.manifest.run for s in store.listing(place.store)}
-    with patch("adaptx.evaluate._score", side_effect=AssertionError("scored again")):
+    with patch("adaptx.scoring._score", side_effect=AssertionError("scored again")):
         second, again = evaluated(fresh(place))
     assert again == []
     assert second.as_json() == first.as_json()
@@ -169,7 +169,7 @@ def test_an_adapter_that_adds_nothing_makes_no_difference(place: Settings) -> No
 def test_a_score_is_kept_until_something_that_it_depends_on_changes(place: Settings) -> None:
     adapter = made(place, "pfeiffer", name="toypos")
     first = scored(place, [adapter], "toypos")
-    with patch("adaptx.evaluate._score", side_effect=AssertionError("scored again")):
+    with patch("adaptx.scoring._score", side_effect=AssertionError("scored again")):
         again = scored(fresh(place), [adapter], "toypos")
     assert again.path == first.path
     assert again.metrics == first.metrics

@@ -16,14 +16,14 @@ import hub_api_server
 import hub_toy
 import toy
 import toy_files
-from adaptx import backbones, evaluate, hub, store
+from adaptx import backbones, hub, scoring, store
 from adaptx.config import Settings
 from adaptx.errors import AdaptxError
-from adaptx.evaluate import head_of
 from adaptx.hub import checks
 from adaptx.hub.export import export_merged
 from adaptx.hub.foreign import import_foreign
 from adaptx.refs import Ref, parse_ref
+from adaptx.scoring import head_of
 from adaptx.stack import Stack, assemble
 from adaptx.store import Stored
 
@@ -133,7 +133,7 @@ def test_an_adapterhub_folder_gives_its_own_outputs_and_scores(
     torch.testing.assert_close(our_logits(settings, stored), made.logits, **CLOSE)
     assert stored.manifest.labels["toynli"] == REVERSED
     assert stored.recipe.method == "pfeiffer" and "theirs" in stored.manifest.origin
-    cell = evaluate.cell(settings, Stack((stored,)), settings.registry.task("toynli"), "qaa", "fp32")
+    cell = scoring.cell(settings, Stack((stored,)), settings.registry.task("toynli"), "qaa", "fp32")
     assert cell.n == 16 and 0 <= cell.metrics["accuracy"] <= 1
 
 
@@ -181,8 +181,8 @@ def test_an_adapter_without_a_head_says_so_when_a_task_asks_for_one_and_still_gi
     made = by_adapters(given(settings), tmp_path / "theirs", head=False)
     stored = import_foreign(settings, str(made.folder), "en", "toynli")
     stack = Stack((stored,))
-    assert code_of(lambda: evaluate.cell(settings, stack, settings.registry.task("toynli"), "qaa", "fp32")) == "AX051"
-    cell = evaluate.cell(settings, stack, settings.registry.task("toypairs"), "qaa", "fp32")
+    assert code_of(lambda: scoring.cell(settings, stack, settings.registry.task("toynli"), "qaa", "fp32")) == "AX051"
+    cell = scoring.cell(settings, stack, settings.registry.task("toypairs"), "qaa", "fp32")
     assert cell.n == 20
 
 

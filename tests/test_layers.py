@@ -24,7 +24,7 @@ LAYERS: list[set[str]] = [
     {"registry", "config", "recipe", "manifest", "provenance", "licences"},
     {"data", "tasks", "metrics", "backbones", "bundled", "methods", "engine.packing"},
     {"engine", "scores", "cards", "stack", "store"},
-    {"jobs", "learner", "train", "evaluate", "table"},
+    {"jobs", "learner", "training", "scoring", "table"},
     {"hub", "study", "bench", "combine", "predict", "check", "health"},
     {"cli"},
 ]

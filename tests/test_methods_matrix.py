@@ -16,13 +16,13 @@ from adaptx.config import Settings
 from adaptx.engine.model import encode_padded
 from adaptx.engine.packing import Features, batches
 from adaptx.errors import AdaptxError
-from adaptx.evaluate import head_of, model_for
 from adaptx.learner import Learner
 from adaptx.methods import trainable
 from adaptx.registry import Registry
+from adaptx.scoring import head_of, model_for
 from adaptx.stack import Stack, assemble
 from adaptx.store import Stored
-from adaptx.train import prepare, run
+from adaptx.training import prepare, run
 from test_interop import PLAINLY, TEXTS, in_rows, our_batch, plain_inputs
 
 METHODS = Registry().methods()

@@ -26,7 +26,7 @@ from adaptx.metrics import METRICS
 from adaptx.registry import Registry
 from adaptx.tasks import mlm
 from adaptx.tasks.mlm import MaskedHead
-from adaptx.train import prepare, run
+from adaptx.training import prepare, run
 
 MADX = replace(toy.OPTIONS, hyper={"config": "seq_bn_inv", "reduction_factor": 2})
 DOCUMENTS = [
@@ -227,7 +227,7 @@ def test_an_invertible_adapter_is_undone_before_the_output_matrix(settings: Sett
 @pytest.mark.parametrize("options", [MADX, replace(toy.OPTIONS, method="lora"), replace(toy.OPTIONS, method="full")],
                          ids=["MAD-X", "lora", "full"])  # fmt: skip
 def test_reloaded_weights_give_the_perplexity_of_their_training(options: RunOptions, settings: Settings) -> None:
-    from adaptx.evaluate import head_of, model_for
+    from adaptx.scoring import head_of, model_for
     from adaptx.stack import Stack
 
     stored = run(prepare(settings, "en", "toytext", replace(options, lr=5e-3)))

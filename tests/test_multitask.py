@@ -15,13 +15,13 @@ from adaptx.config import RunOptions, Settings
 from adaptx.engine import checkpoint
 from adaptx.engine.packing import pack
 from adaptx.errors import AdaptxError
-from adaptx.evaluate import cell
 from adaptx.learner import Learner, batch_shares, build
 from adaptx.methods import trainable
 from adaptx.recipe import Mixing
+from adaptx.scoring import cell
 from adaptx.stack import Stack
 from adaptx.store import Stored
-from adaptx.train import prepare, run
+from adaptx.training import prepare, run
 
 BOTH = "toynli+toypos"
 OPTIONS = replace(toy.OPTIONS, batch_tokens=64, lr=1e-2)

@@ -18,12 +18,12 @@ from adaptx import backbones, bundled, store
 from adaptx.config import RunOptions, Settings, resolve
 from adaptx.data import sources
 from adaptx.data.examples import Dataset, WordsExample
-from adaptx.evaluate import cell
 from adaptx.refs import parse_ref
 from adaptx.registry import Registry
+from adaptx.scoring import cell
 from adaptx.stack import Stack
 from adaptx.store import Stored
-from adaptx.train import prepare, run
+from adaptx.training import prepare, run
 
 BESIDE = toy.TESTS.parents[1] / "shared" / "data"
 # read before the fixtures clear the environment

@@ -21,7 +21,7 @@ from adaptx.metrics import METRICS
 from adaptx.refs import parse_ref
 from adaptx.registry import Registry, Source, configs_folder
 from adaptx.tasks import KINDS
-from adaptx.train import prepare, run
+from adaptx.training import prepare, run
 
 SHIPPED = Registry()
 FILES = sorted(configs_folder().rglob("*.yaml"))

@@ -16,14 +16,14 @@ from adaptx.data import sources
 from adaptx.data.tokenize import Text
 from adaptx.engine.model import Model
 from adaptx.engine.packing import Features, batches
-from adaptx.evaluate import head_of, model_for
 from adaptx.jobs import Job
 from adaptx.learner import Learner
 from adaptx.registry import Registry
+from adaptx.scoring import head_of, model_for
 from adaptx.stack import Stack
 from adaptx.store import Stored
 from adaptx.tasks import kind_of
-from adaptx.train import prepare, run
+from adaptx.training import prepare, run
 
 PFEIFFER = replace(toy.OPTIONS, method="pfeiffer", max_steps=2)
 

@@ -21,7 +21,7 @@ from adaptx.engine.loop import learning_rate
 from adaptx.errors import AdaptxError
 from adaptx.jobs import Job
 from adaptx.store import Stored
-from adaptx.train import prepare, run
+from adaptx.training import prepare, run
 
 BATCHES = 10  # an epoch of toypos at 64 tokens a batch
 STEPS = 2 * BATCHES

@@ -21,7 +21,7 @@ from adaptx.methods.full import RowEmbedding
 from adaptx.registry import Registry
 from adaptx.stack import Stack, assemble, names_of
 from adaptx.store import Stored
-from adaptx.train import prepare, run
+from adaptx.training import prepare, run
 
 METHODS = Registry().methods()
 FROZEN = [m for m, spec in METHODS.items() if spec.family != "full"]

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 import toy
-from adaptx import evaluate, manifest, store
+from adaptx import manifest, scoring, store
 from adaptx.config import RunOptions, Settings
 from adaptx.errors import AdaptxError
 from adaptx.refs import parse_ref
 from adaptx.registry import Registry
 from adaptx.stack import Stack
 from adaptx.store import Stored
-from adaptx.train import prepare, run
+from adaptx.training import prepare, run
 
 PFEIFFER = replace(toy.OPTIONS, method="pfeiffer", max_steps=2)
 
@@ -368,8 +368,8 @@ def test_an_adapter_runs_on_its_own_backbone_only_unless_that_is_overridden(
     elsewhere = toy.settings(world, settings.store, "other")
     stack, task = Stack((made,)), settings.registry.task("toynli")
 
-    def score(place: Settings, allow: bool) -> evaluate.Cell:
-        return evaluate.cell(place, stack, task, "qaa", "fp32", allow_mismatch=allow)
+    def score(place: Settings, allow: bool) -> scoring.Cell:
+        return scoring.cell(place, stack, task, "qaa", "fp32", allow_mismatch=allow)
 
     right = score(settings, False)
     assert code_of(lambda: score(elsewhere, False)) == "AX022"

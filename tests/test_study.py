@@ -156,18 +156,18 @@ def test_another_study_finds_the_shared_runs(finished: tuple[Plan, Settings, Sum
 def test_a_failed_run_is_recorded_its_children_left_out_and_the_rest_goes_on(
     world: toy.World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from adaptx import train
+    from adaptx import training
 
     chosen = toy.settings(world, tmp_path / "store")
     plan = planned(chosen, seeds=[0])
-    real = train.run
+    real = training.run
 
     def breaking(job: Any, *rest: Any) -> Any:
         if job.recipe.task == "toynli" and job.recipe.lang == "en":
             raise AdaptxError("AX040", "loss nan", "the loss is no longer a number.")
         return real(job, *rest)
 
-    monkeypatch.setattr(train, "run", breaking)
+    monkeypatch.setattr(training, "run", breaking)
     summary = in_process(plan, chosen)
     assert len(summary.failed) == 4  # the run, its target adapter, and two cells
     table = results.read(plan, chosen.store)
@@ -175,7 +175,7 @@ def test_a_failed_run_is_recorded_its_children_left_out_and_the_rest_goes_on(
     assert set(failed["source"]) == {"en"} and failed["score"].isna().all()
     assert failed["flags"].str.contains("no longer a number").all() and failed["flags"].str.contains("collapsed").all()
     assert table.loc[table["source"] != "en", "score"].notna().all()
-    monkeypatch.setattr(train, "run", real)
+    monkeypatch.setattr(training, "run", real)
     assert in_process(plan, chosen).failed == {}
     assert status(plan, chosen.store).failed == {}
 

@@ -216,7 +216,7 @@ def made(
     **origin: Any,
 ) -> Stored:
     """A finished adapter in the store with weights that `edit` gave instead of training; `origin` goes to `prepare`."""
-    from adaptx.train import prepare, run
+    from adaptx.training import prepare, run
 
     options = RunOptions(method=method, precision=precision, seed=seed, max_steps=1)
     with instead_of_training(edit):

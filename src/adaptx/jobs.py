@@ -1,6 +1,6 @@
 """From a request to a resolved run: task, method, backbone, data and the recipe that names them all.
 
-Reads data; touches neither the store's content nor any weights. `train.run` executes what `prepare` gives.
+Reads data; touches neither the store's content nor any weights. `training.run` executes what `prepare` gives.
 """
 
 from collections.abc import Iterator

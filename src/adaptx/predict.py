@@ -9,9 +9,9 @@ from adaptx import backbones, store
 from adaptx.config import Settings
 from adaptx.data.examples import ChoiceExample, Example, SpanExample, TextExample, WordsExample
 from adaptx.errors import AdaptxError
-from adaptx.evaluate import predict as predict_examples
 from adaptx.jobs import precision_for
 from adaptx.refs import Ref
+from adaptx.scoring import predict as predict_examples
 from adaptx.stack import Stack
 from adaptx.table import below
 

@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from adaptx import backbones, store, train
+from adaptx import backbones, store, training
 from adaptx.config import RunOptions, Settings
 from adaptx.data import sources
 from adaptx.errors import AdaptxError
-from adaptx.evaluate import Cell, cell
 from adaptx.jobs import Job, planned_tokens, precision_for, prepare
 from adaptx.metrics import METRICS
 from adaptx.metrics.bootstrap import paired_bootstrap
 from adaptx.refs import Ref
 from adaptx.registry import Task
+from adaptx.scoring import Cell, cell
 from adaptx.stack import Stack
 from adaptx.store import Stored
-from adaptx.train import Report, silent
+from adaptx.training import Report, silent
 
 TARGET_TRAINING_LANGUAGE = "en"
 LANGUAGE_TASK = "mlm"
@@ -271,7 +271,7 @@ def run(
     """Train what the plan says is missing, score every cell, compare with the row without intermediate task."""
     precision = precision_for(options.precision, backbones.pick_device(settings.device))
     for at, job in planned.jobs.items():
-        planned.targets[at] = train.run(job, report)  # a second row with the same recipe finds it finished
+        planned.targets[at] = training.run(job, report)  # a second row with the same recipe finds it finished
     for i, row in enumerate(planned.systems):
         for task, stack, target in _cells(settings, lang, planned, i):
             report("score", {"system": row.name, "task": task.id})

@@ -92,7 +92,7 @@ def _train(
     init_from: str | None = None,
     stack: str | None = None,
 ) -> None:
-    from adaptx import backbones, train
+    from adaptx import backbones, training
     from adaptx.cli.screen import Reporter, print_json, say
     from adaptx.refs import parse_ref, parse_refs
     from adaptx.stack import Stack
@@ -104,10 +104,10 @@ def _train(
     name = backbones.locate(settings).name
     beneath = [find(settings.store, ref, name) for ref in parse_refs(stack)] if stack else []
     origin = find(settings.store, parse_ref(init_from), name) if init_from else None
-    job = train.prepare(settings, lang, task, options, init_from=origin, stack=Stack(tuple(beneath)))
+    job = training.prepare(settings, lang, task, options, init_from=origin, stack=Stack(tuple(beneath)))
     report = Reporter()
     try:
-        stored = train.run(job, report)
+        stored = training.run(job, report)
     finally:
         report.close()
     for note in stored.manifest.notes:

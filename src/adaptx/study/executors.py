@@ -20,7 +20,7 @@ from adaptx.config import Settings
 from adaptx.errors import AdaptxError
 from adaptx.study.plan import Step, Study
 from adaptx.study.work import Outcome, Unit, Worker, failure
-from adaptx.train import Report
+from adaptx.training import Report
 
 ATTEMPTS = 2  # of a unit whose process died under it
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from adaptx import jobs, store, train
+from adaptx import jobs, store, training
 from adaptx.config import RunOptions, Settings
 from adaptx.jobs import Job, planned_tokens
 from adaptx.store import Stored
@@ -118,5 +118,5 @@ def _measured(job: Job) -> Rate:
             batch_tokens=o.batch_tokens,
             precision=job.recipe.precision,
         )
-        stored = train.run(jobs.prepare(settings, job.recipe.lang, job.recipe.task, options))
+        stored = training.run(jobs.prepare(settings, job.recipe.lang, job.recipe.task, options))
         return _of(stored, f"{MEASURED_STEPS} measured steps of {job.recipe.lang}/{job.recipe.task}")

@@ -14,7 +14,7 @@ from adaptx.study import journal, results
 from adaptx.study.executors import Executor
 from adaptx.study.plan import Plan, Step
 from adaptx.study.work import Outcome, Unit, failure
-from adaptx.train import Report, silent
+from adaptx.training import Report, silent
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adaptx import backbones, evaluate, jobs, store, train
+from adaptx import backbones, jobs, scoring, store, training
 from adaptx.config import Settings
 from adaptx.data import sources
 from adaptx.errors import AdaptxError
@@ -19,7 +19,7 @@ from adaptx.stack import Stack
 from adaptx.store import Stored
 from adaptx.study.chance import Chance, chance_level
 from adaptx.study.plan import Cell, Step, Study
-from adaptx.train import Report, silent
+from adaptx.training import Report, silent
 
 Unit = Step | Cell
 
@@ -79,7 +79,7 @@ class Worker:
         """The finished run of a step."""
         job = self.job(step, folders)
         found = job.done
-        stored = found or train.run(job, self.report)
+        stored = found or training.run(job, self.report)
         self._stored[stored.folder] = stored
         cost = stored.manifest.cost
         scores, chance = _own_chance(job, stored)
@@ -107,7 +107,7 @@ class Worker:
         precision = jobs.precision_for(self.study.precision, backbones.pick_device(self.settings.device))
         stack = Stack(tuple(self.stored(folders[s]) for s in cell.stack))
         self.report("score", {"system": cell.system, "task": cell.target})
-        result = evaluate.cell(self.settings, stack, task, self.study.language, precision)
+        result = scoring.cell(self.settings, stack, task, self.study.language, precision)
         chance = chance_level(task, jobs.loaded(self.settings, task.id, self.study.language, "test").examples)
         return Outcome(
             "scored",
