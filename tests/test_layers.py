@@ -25,7 +25,7 @@ LAYERS: list[set[str]] = [
     {"data", "tasks", "metrics", "backbones", "bundled", "methods", "engine.packing"},
     {"engine", "scores", "cards", "stack", "store"},
     {"jobs", "learner", "training", "scoring", "table"},
-    {"hub", "study", "bench", "combine", "predict", "check", "health"},
+    {"hub", "study", "bench", "combine", "predict", "check", "health", "export_xtreme"},
     {"cli"},
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}

@@ -1,5 +1,6 @@
 """`adaptx eval`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,6 +39,16 @@ def evaluate(
     backbone: o.BackboneName = None,
     device: o.Device = "auto",
     allow_mismatch: o.AllowMismatch = False,
+    export_xtreme: Annotated[
+        Path | None,
+        typer.Option(
+            "--export-xtreme",
+            metavar="DIR",
+            help="Also write what XTREME's evaluate.py scores: DIR/labels and DIR/predictions (several rows: "
+            "DIR/ROW/predictions). Other languages and tasks in DIR stay.",
+            rich_help_panel=o.OUTPUT,
+        ),
+    ] = None,
     as_json: o.AsJson = False,
     debug: o.Debug = False,
 ) -> None:
@@ -47,6 +58,7 @@ def evaluate(
     intervals over test items and differences to no intermediate task.
     """
     from adaptx import backbones, table
+    from adaptx import export_xtreme as xtreme
     from adaptx.cli.result import print_table
     from adaptx.cli.screen import Reporter, print_json, say
     from adaptx.refs import parse_ref, parse_refs
@@ -55,6 +67,8 @@ def evaluate(
     backbones.quiet()
     settings = o.Places(profile, store, data_root, cache, registry, backbone, device).settings()
     say(settings.describe())
+    if export_xtreme:
+        xtreme.check_target(export_xtreme)
     options = o.run_options(method, seed, limit, epochs, max_steps, batch_tokens, lr, precision)
     names = [t.strip() for t in tasks.split(",")] if tasks else None
     if stack:
@@ -76,6 +90,8 @@ def evaluate(
         result = table.run(settings, lang, options, planned, report, allow_mismatch)
     finally:
         report.close()
+    for predictions in xtreme.write(settings, result, export_xtreme) if export_xtreme else ():
+        say(f"exported: evaluate.py --prediction_folder {predictions} --label_folder {export_xtreme}/labels")
     if as_json:
         print_json(result.as_json())
     else:
