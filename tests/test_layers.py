@@ -22,11 +22,11 @@ MODULES["adaptx"] = MODULES.pop("__init__")
 LAYERS: list[set[str]] = [
     {"adaptx", "errors", "units", "atomic", "refs"},
     {"registry", "config", "recipe", "manifest", "provenance", "licences"},
-    {"data", "tasks", "metrics", "backbones", "bundled", "methods", "engine.packing"},
+    {"data", "tasks", "metrics", "backbones", "bundled", "trimmed", "vocabulary", "methods", "engine.packing"},
     {"engine", "scores", "cards", "stack", "store"},
     {"jobs", "learner", "training", "scoring", "table"},
-    {"hub", "study", "bench", "combine", "predict", "check", "health", "export_xtreme"},
-    {"cli"},
+    {"hub", "study", "bench", "combine", "predict", "check", "health", "notebook", "export_xtreme", "trim"},
+    {"cli", "api"},
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 # Heavy packages and who may import them.
@@ -72,7 +72,9 @@ def layer(name: str) -> int:
     return LAYER[found]
 
 
-GRAPH = {name: own(imports(name, path, tree)) - {name} for name, path, tree in trees()}
+# The package's front names the interface above it for type checkers; it loads nothing until a name is used.
+FRONT = {"adaptx": {"api"}}
+GRAPH = {name: own(imports(name, path, tree)) - {name} - FRONT.get(name, set()) for name, path, tree in trees()}
 THIRD_PARTY = {
     name: {n.partition(".")[0] for n in imports(name, path, tree)} - {"adaptx"} - set(sys.stdlib_module_names)
     for name, path, tree in trees()

@@ -63,23 +63,29 @@ def example_of(kind: str, text: str, name: str) -> Example:
 def predict(
     settings: Settings, ref: Ref, texts: Sequence[str], precision: str = "auto", allow_mismatch: bool = False
 ) -> list[dict[str, Any]]:
+    """`predict_with` the adapter that `ref` names, on what it was trained on top of. Raises AX006 as well."""
+    name = None if allow_mismatch else backbones.locate(settings).name
+    found = store.find(settings.store, ref, name)
+    return predict_with(settings, Stack((*below(settings, found), found)), texts, precision, allow_mismatch)
+
+
+def predict_with(
+    settings: Settings, stack: Stack, texts: Sequence[str], precision: str = "auto", allow_mismatch: bool = False
+) -> list[dict[str, Any]]:
     """One mapping a text: `text`, `prediction` (label, tags or span) and for tags the `words`.
 
-    Raises AX006 for an unknown reference, AX022 for another backbone, AX070 for texts of the wrong form.
+    The stack's last adapter brings the head. Raises AX022 for another backbone, AX051 for a head that predicts no
+    text, AX070 for texts of the wrong form.
     """
-    files = backbones.locate(settings)
-    found = store.find(settings.store, ref, None if allow_mismatch else files.name)
+    top = stack.adapters[-1].recipe
     if not texts:
-        raise AdaptxError(
-            "AX070", "no text", f"expected at least one: {FORMS.get(found.recipe.tasks[0].kind, 'a text')}."
-        )
-    task = settings.registry.task(found.recipe.tasks[0].id)
+        raise AdaptxError("AX070", "no text", f"expected at least one: {FORMS.get(top.tasks[0].kind, 'a text')}.")
+    task = settings.registry.task(top.tasks[0].id)
     examples = [example_of(task.kind, text, str(i)) for i, text in enumerate(texts)]
-    beneath = tuple(below(settings, found))
     predictions = predict_examples(
         settings,
-        backbones.load(files),
-        Stack((*beneath, found)),
+        backbones.load(backbones.locate(settings)),
+        stack,
         task,
         examples,
         precision_for(precision, backbones.pick_device(settings.device)),
