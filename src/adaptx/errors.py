@@ -198,6 +198,21 @@ CODES: dict[str, Code] = {
         "There are no results of this study in the store.",
         "Run `adaptx study run FILE` with the same file, store and data first.",
     ),
+    "AX093": Code(
+        "result without provenance",
+        "A benchmark result does not say with what, on what and from what it was made.",
+        "Take the file out of the folder, or measure again with `adaptx bench cost`.",
+    ),
+    "AX094": Code(
+        "operation counts disagree",
+        "The operations counted in a training step and those by formula are more than a factor of two apart.",
+        "One of them is wrong for this method; report it with the result.",
+    ),
+    "AX095": Code(
+        "measurement failed",
+        "The process of a measurement ended without a result.",
+        "See failures.jsonl beside the results; the same command measures again what is missing.",
+    ),
     "AX072": Code(
         "file system refused",
         "A file or folder could not be read or written.",
