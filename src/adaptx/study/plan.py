@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from adaptx.config import RunOptions, Settings
 from adaptx.data import sources
@@ -147,7 +147,12 @@ class Plan:
 
 def read(path: Path, settings: Settings) -> Study:
     """The study file. Raises AX011, and AX010 with every unknown or unusable name at once."""
-    study = parse(Study, read_yaml(path), path)
+    return checked(read_yaml(path), path, settings)
+
+
+def checked(content: dict[str, Any], path: Path, settings: Settings) -> Study:
+    """A study from the `content` of the file `path`. Raises AX010 with every unknown or unusable name at once."""
+    study = parse(Study, content, path)
     registry = settings.registry
     faults: list[str] = []
     for name in ("sources", "tasks", "methods", "targets", "seeds"):
