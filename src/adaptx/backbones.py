@@ -13,9 +13,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptx import atomic
+from adaptx import atomic, trimmed
 from adaptx.config import Settings
 from adaptx.errors import AdaptxError
+from adaptx.recipe import BackboneRef
 from adaptx.registry import BackboneSpec
 
 if TYPE_CHECKING:
@@ -70,6 +71,23 @@ class BackboneFiles:
     folder: Path
     weights_sha256: str
     reading_sha256: str = ""  # of config.json and tokenizer.json: how texts become what the weights see
+    full_sha256: str = (
+        ""  # of a trimmed backbone: the weights it was made from, and the hash of what it shares with them
+    )
+    body_sha256: str = ""
+
+    @property
+    def reference(self) -> BackboneRef:
+        """What recipes say about this backbone."""
+        return BackboneRef(
+            name=self.name,
+            id=self.id,
+            revision=self.revision,
+            weights_sha256=self.weights_sha256,
+            reading_sha256=self.reading_sha256,
+            full_sha256=self.full_sha256,
+            body_sha256=self.body_sha256,
+        )
 
 
 @dataclass
@@ -155,9 +173,13 @@ def locate(settings: Settings, name: str | None = None) -> BackboneFiles:
             raise AdaptxError("AX030", name, f"{file} is missing. A backbone needs {', '.join(FILES)}.")
     sha = hash_file(folder / "model.safetensors", settings.cache)
     shown = name if spec.source == "folder" else spec.base_model or spec.id
-    reading = hashlib.sha256(
-        (folder / "config.json").read_bytes() + (folder / "tokenizer.json").read_bytes()
-    ).hexdigest()
+    reading = hash_reading(folder)
+    trim = trimmed.read(folder, sha, reading)
+    if trim:
+        full = trim.full
+        return BackboneFiles(
+            trim.name, full.id, sha[:16], trim.licence, folder, sha, reading, full.weights_sha256, trim.body_sha256
+        )
     return BackboneFiles(name, shown, revision or sha[:16], spec.licence, folder, sha, reading)
 
 
@@ -172,6 +194,11 @@ def hash_file(path: Path, cache: Path) -> str:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     atomic.write_bytes(note, digest.encode())
     return digest
+
+
+def hash_reading(folder: Path) -> str:
+    """sha256 of the two files that say how texts become what the weights see."""
+    return hashlib.sha256((folder / "config.json").read_bytes() + (folder / "tokenizer.json").read_bytes()).hexdigest()
 
 
 def _converted(spec: BackboneSpec, cache: Path) -> tuple[Path, str]:
@@ -255,7 +282,6 @@ def load(files: BackboneFiles) -> Backbone:
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
-    from tokenizers import Tokenizer
     from transformers import BertModel, RobertaModel, XLMRobertaModel
 
     config = read_config(files.folder / "config.json")
@@ -274,11 +300,25 @@ def load(files: BackboneFiles) -> Backbone:
     if wrong:
         raise AdaptxError("AX032", files.name, f"{len(wrong)} tensors missing or of another shape, first {wrong[0]}.")
     first = 0 if offset is None else config.pad_token_id + offset
+    tokenizer, special = read_tokenizer(files, config.vocab_size)
+    state = {k: found[k].float() for k in wanted}
+    head_names = MASKED_HEAD[config.model_type]
+    has_head = found.keys() >= set(head_names.values())
+    masked_head = {k: found[v].float() for k, v in head_names.items()} if has_head else {}
+    limit = config.max_position_embeddings - first
+    return Backbone(files, config, state, tokenizer, first, limit, special, masked_head)
+
+
+def read_tokenizer(files: BackboneFiles, rows: int) -> "tuple[Tokenizer, dict[str, int]]":
+    """The tokenizer for an embedding of so many rows, without padding and truncation, and its special tokens' ids by
+    role. Raises AX031, AX032."""
+    from tokenizers import Tokenizer
+
     try:
         tokenizer = Tokenizer.from_file(str(files.folder / "tokenizer.json"))
     except Exception as error:  # the library raises bare Exception
         raise AdaptxError("AX032", files.name, f"tokenizer.json cannot be read ({error}).") from None
-    if tokenizer.get_vocab_size() > config.vocab_size:
+    if tokenizer.get_vocab_size() > rows:
         raise AdaptxError("AX032", files.name, "its tokenizer has more pieces than the embedding has rows.")
     tokenizer.no_padding()
     tokenizer.no_truncation()
@@ -288,12 +328,7 @@ def load(files: BackboneFiles) -> Backbone:
         if not ids:
             raise AdaptxError("AX031", files.name, f"its tokenizer has none of {', '.join(names)}.")
         special[role] = ids[0]
-    state = {k: found[k].float() for k in wanted}
-    head_names = MASKED_HEAD[config.model_type]
-    has_head = found.keys() >= set(head_names.values())
-    masked_head = {k: found[v].float() for k, v in head_names.items()} if has_head else {}
-    limit = config.max_position_embeddings - first
-    return Backbone(files, config, state, tokenizer, first, limit, special, masked_head)
+    return tokenizer, special
 
 
 def attention_modules(encoder: "PreTrainedModel") -> "list[torch.nn.Module]":

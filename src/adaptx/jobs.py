@@ -14,7 +14,7 @@ from adaptx.config import RunOptions, Settings
 from adaptx.data import sources
 from adaptx.data.examples import Dataset
 from adaptx.errors import AdaptxError
-from adaptx.recipe import BackboneRef, DataRef, Mixing, Optimiser, Parent, Recipe, TaskSpec
+from adaptx.recipe import DataRef, Mixing, Optimiser, Parent, Recipe, TaskSpec
 from adaptx.registry import MethodSpec, Task, TrainDefaults
 from adaptx.stack import Stack, check_backbone, check_stackable
 from adaptx.store import Stored
@@ -43,12 +43,12 @@ def planned_tokens(job: Job) -> float:
     """A rough count of the tokens a run will train on, from characters (3.5 a token, Latin script), for estimates."""
     o = job.recipe.optimiser
     examples = [e for splits in job.data.values() for e in splits["train"].examples]
-    characters = sum(len(part) for e in examples for part in _strings(e))
+    characters = sum(len(part) for e in examples for part in strings(e))
     tokens = (characters / 3.5 + 2 * len(examples)) * o.epochs
     return min(tokens, (o.max_steps or tokens) * o.batch_tokens)
 
 
-def _strings(example: Any) -> Iterator[str]:
+def strings(example: Any) -> Iterator[str]:
     """All text in an example."""
     for name in example.__dataclass_fields__:
         value = getattr(example, name)
@@ -124,13 +124,7 @@ def prepare(
             for t in tasks
         ),
         mixing=Mixing(temperature=options.temperature) if len(tasks) > 1 else None,
-        backbone=BackboneRef(
-            name=files.name,
-            id=files.id,
-            revision=files.revision,
-            weights_sha256=files.weights_sha256,
-            reading_sha256=files.reading_sha256,
-        ),
+        backbone=files.reference,
         method=options.method,
         family=method.family,
         hyper={

@@ -20,6 +20,8 @@ class BackboneRef(Model):
     revision: str
     weights_sha256: str
     reading_sha256: str = ""  # of config.json and tokenizer.json
+    full_sha256: str = ""  # of the weights that these were trimmed from; empty: not trimmed
+    body_sha256: str = ""  # of trimmed weights: of the tensors outside the vocabulary
 
 
 class DataRef(Model):
@@ -104,6 +106,8 @@ class Recipe(Model):
         value = self.model_dump(mode="json")
         for ref in value["data"]:
             del ref["licence"]
+        if not self.backbone.full_sha256:  # run ids are older than trimming
+            del value["backbone"]["full_sha256"], value["backbone"]["body_sha256"]
         return hashlib.sha256(canonical(value).encode()).hexdigest()
 
     def spec(self, task: str) -> TaskSpec | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adaptx import atomic, backbones
+from adaptx import atomic, backbones, trimmed
 from adaptx.backbones import Backbone, BackboneFiles
 from adaptx.config import Settings
 from adaptx.data import sources
@@ -203,7 +203,7 @@ def predict(
 
 def retrieval_layer(settings: Settings, files: BackboneFiles) -> int:
     """The layer that sentence vectors come from: the registry's, or 7/12 of the depth (XTREME: 7 of 12)."""
-    spec = settings.registry.backbones().get(files.name)
+    spec = settings.registry.backbones().get(trimmed.full_name(files.name))
     depth = int(backbones.read_config(files.folder / "config.json").num_hidden_layers)
     return spec.retrieval_layer if spec and spec.retrieval_layer is not None else round(depth * 7 / 12)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from adaptx import methods
+from adaptx import methods, trimmed
 from adaptx.backbones import Backbone, BackboneFiles
 from adaptx.errors import AdaptxError
 from adaptx.registry import MethodSpec, Registry
@@ -51,9 +51,16 @@ def adapter_name(lang: str, task: str) -> str:
 
 
 def check_backbone(stored: Stored, ours: BackboneFiles, allow_mismatch: bool = False) -> None:
-    """Raise AX022 where the adapter was trained on other weights, unless that is allowed."""
+    """Raise AX022 where the adapter was trained on other weights, unless that is allowed.
+
+    Weights that differ by trimming alone are the same ones to an adapter, not to a fully fine-tuned model, which brings
+    embeddings of its own.
+    """
     theirs = stored.recipe.backbone
-    if theirs.weights_sha256 != ours.weights_sha256 and not allow_mismatch:
+    if allow_mismatch or theirs.weights_sha256 == ours.weights_sha256:
+        return
+    own_vocabulary = stored.recipe.family == "full"
+    if own_vocabulary or not trimmed.alike(theirs, ours.reference, ours.folder / "model.safetensors"):
         raise AdaptxError(
             "AX022",
             stored.ref,

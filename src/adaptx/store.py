@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from adaptx import atomic, manifest
+from adaptx import atomic, manifest, trimmed
 from adaptx.errors import AdaptxError
 from adaptx.manifest import FileEntry, Manifest, TensorEntry
 from adaptx.recipe import Recipe
@@ -90,8 +90,14 @@ def match(store: Path, ref: Ref, backbone: str | None = None) -> list[Stored]:
 
 
 def find(store: Path, ref: Ref, backbone: str | None = None) -> Stored:
-    """The one adapter that `ref` names; without @RUN the newest. Raises AX006, AX007, and what `verified` raises."""
+    """The one adapter that `ref` names; without @RUN the newest. Raises AX006, AX007, and what `verified` raises.
+
+    Where none was trained on `backbone`, one that was trained on it untrimmed, or trimmed in another way, counts.
+    """
     found = match(store, ref, backbone)
+    if not found and backbone:
+        full = trimmed.full_name(backbone)
+        found = [s for s in match(store, ref) if trimmed.full_name(s.recipe.backbone.name) == full]
     if not found:
         near = [s.ref for s in listing(store) if s.recipe.lang == ref.lang or s.recipe.task == ref.task]
         hint = f" The store has {', '.join(near[:4])}." if near else ""

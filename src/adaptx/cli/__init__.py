@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from adaptx.cli import combine, doctor, eval_, export, hub, init, listing, predict, show, study, train, validate
+from adaptx.cli import combine, doctor, eval_, export, hub, init, listing, predict, show, study, train, trim, validate
 from adaptx.errors import AdaptxError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("show", epilog="Example: adaptx show sv/anli")(show.show)
 app.command("predict", epilog='Example: adaptx predict en/udpos "Kissa istuu matolla ."')(predict.predict)
 app.command("average", epilog="Example: adaptx average sv/anli@3fa9 sv/anli@77c0")(combine.average)
 app.command("combine", epilog='Example: adaptx combine "0.7*fi/mlm + 0.3*et/mlm"')(combine.combine)
+app.command("trim", epilog="Example: adaptx trim --langs fi,sv,en --out small")(trim.trim)
 app.command("init", epilog="Example: adaptx init --lang fi --sources en,sv --tasks anli")(init.init)
 app.command("validate", epilog="Example: adaptx validate my-registry/tasks/mnli.yaml")(validate.validate)
 app.command("doctor", epilog="Example: adaptx doctor --json")(doctor.doctor)
