@@ -185,6 +185,7 @@ class Registry:
     def __init__(self, overlay: Path | None = None) -> None:
         self.overlay = overlay
         self.folders = [configs_folder(), *([overlay] if overlay else [])]
+        self._tasks: dict[str, Task] = {}  # a study asks for the same few many times
 
     def _merged(self, name: str) -> dict[str, Any]:
         out: dict[str, Any] = {}
@@ -218,7 +219,9 @@ class Registry:
         """The task called `name`. Raises AX002, AX010."""
         if name not in self.task_ids():
             raise unknown_name("AX002", name, self.task_ids())
-        return parse(Task, {"id": name, **self._merged(f"tasks/{name}.yaml")}, f"tasks/{name}.yaml")
+        if name not in self._tasks:
+            self._tasks[name] = parse(Task, {"id": name, **self._merged(f"tasks/{name}.yaml")}, f"tasks/{name}.yaml")
+        return self._tasks[name]
 
     def tasks(self, role: str | None = None) -> tuple[Task, ...]:
         """All tasks, or those with a `role`."""
