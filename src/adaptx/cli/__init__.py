@@ -4,7 +4,22 @@ import sys
 
 import typer
 
-from adaptx.cli import combine, doctor, eval_, export, hub, init, listing, predict, show, study, train, trim, validate
+from adaptx.cli import (
+    bench,
+    combine,
+    doctor,
+    eval_,
+    export,
+    hub,
+    init,
+    listing,
+    predict,
+    show,
+    study,
+    train,
+    trim,
+    validate,
+)
 from adaptx.errors import AdaptxError
 
 app = typer.Typer(
@@ -31,6 +46,7 @@ app.command("explain", epilog="Example: adaptx explain AX012")(show.explain)
 app.command("export", epilog="Example: adaptx export sv/anli:lora --merged merged")(export.export)
 app.add_typer(study.app, name="study")
 app.add_typer(hub.app, name="hub")
+app.add_typer(bench.app, name="bench")
 
 
 @app.callback(invoke_without_command=True)

@@ -1,0 +1,96 @@
+"""Records of one measurement's repetitions as one row. Pure functions of records."""
+
+import statistics as plain
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from adaptx.bench import statistics
+from adaptx.bench.prices import Prices
+from adaptx.bench.results import hardware_name
+from adaptx.bench.spec import Spec
+
+Record = dict[str, Any]
+Key = tuple[Spec, str]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The repetitions of one measurement on one machine."""
+
+    spec: Spec
+    machine: str
+    records: tuple[Record, ...]
+
+    @property
+    def label(self) -> str:
+        return self.spec.label
+
+    def median(self, *path: str) -> float | None:
+        """The median over repetitions of a value inside the records; None where a record lacks it."""
+        found = [_at(r, path) for r in self.records]
+        return None if any(v is None for v in found) else plain.median(float(v) for v in found)
+
+
+def _at(value: Any, path: Sequence[str]) -> Any:
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def groups(records: Sequence[Record], what: str) -> list[Group]:
+    """Records of one sort by measurement and machine, in the order in which they first appear."""
+    found: dict[Key, list[Record]] = {}
+    for record in records:
+        if record["what"] == what:
+            spec = Spec.model_validate(record["spec"]).group()
+            found.setdefault((spec, hardware_name(record["provenance"]["hardware"])), []).append(record)
+    return [Group(spec, machine, tuple(rows)) for (spec, machine), rows in found.items()]
+
+
+def cost_row(group: Group, prices: Prices) -> dict[str, Any]:
+    """One line of the cost table: raw step times of all repetitions pooled, everything else the median over them."""
+    pooled = [s for r in group.records for s in r["steps"]["seconds"]]
+    medians = [plain.median(r["steps"]["seconds"]) for r in group.records]
+    rate = group.median("tokens_per_s") or 0.0
+    hourly = prices.per_hour(group.records[0]["provenance"]["hardware"])
+    spec = group.spec
+    return {
+        "method": spec.method,
+        "label": spec.label,
+        "machine": group.machine,
+        "backbone": spec.shape or spec.backbone,
+        "task": spec.task,
+        "lengths": spec.lengths,
+        "precision": spec.precision,
+        "batch_tokens": group.records[0]["provenance"]["recipe"]["optimiser"]["batch_tokens"],
+        "repetitions": len(group.records),
+        "trainable_parameters": group.median("parameters", "trainable"),
+        "total_parameters": group.median("parameters", "total"),
+        "adapter_bytes": group.median("disk", "adapter_bytes"),
+        "step_seconds": statistics.summary(pooled),
+        "sd_of_medians": plain.stdev(medians) if len(medians) > 1 else None,
+        "tokens_per_s": rate,
+        "examples_per_s": group.median("examples_per_s"),
+        "flops_ratio": group.median("flops", "ratio"),
+        "utilisation": group.median("utilisation"),
+        "utilisation_executed": group.median("utilisation_executed"),
+        "memory_bytes": group.median("memory", "peak_bytes"),
+        "reserved_bytes": group.median("memory", "peak_reserved_bytes"),
+        "weights_bytes": group.median("memory", "weights_bytes"),
+        "optimiser_bytes": group.median("memory", "optimiser_bytes"),
+        "activation_bytes": group.median("memory", "activation_bytes"),
+        "joules_per_k_tokens": _energy(group),
+        "usd_per_m_tokens": None if hourly is None or not rate else hourly * 1e6 / rate / 3600,
+        "seconds": {k: group.median("seconds", k) for k in group.records[0]["seconds"]},
+    }
+
+
+def _energy(group: Group) -> float | None:
+    """Joules a thousand real tokens; None where any repetition has no counter."""
+    found: list[float] = []
+    for r in group.records:
+        if r["energy"] is None:
+            return None
+        found.append(1000 * r["energy"]["joules"] / r["workload"]["tokens"])
+    return plain.median(found)
