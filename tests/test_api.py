@@ -14,8 +14,12 @@ import pytest
 import adaptx
 import shop as shops
 import toy
+from adaptx import store
 from adaptx.errors import AdaptxError
+from adaptx.jobs import Job
+from adaptx.store import Stored
 from shop import Shop, call
+from test_cli import RECIPE_TWINS
 
 NAMES = {
     "Adapter",
@@ -99,7 +103,7 @@ def test_type_checkers_see_the_interface(tmp_path: Path) -> None:
 
 
 def test_training_gives_the_adapter_that_the_command_gives(shop: Shop) -> None:
-    mine = adaptx.train("en", "toynli", seed=5, max_steps=1, precision="fp32", progress=False)
+    mine = adaptx.train("en", "toynli", seed=5, max_steps=1, progress=False)
     theirs = call("train-adapter", "--lang", "en", "--task", "toynli", "--seed", 5, "--max-steps", 1, "--json").json
     assert (mine.ref, mine.metrics, mine.cost) == (theirs["ref"], theirs["metrics"], theirs["cost"])
     assert mine.folder.resolve() == Path(theirs["path"])
@@ -127,7 +131,7 @@ def test_an_adapter_stands_on_others_and_starts_from_another(shop: Shop) -> None
 
 
 def test_scores_are_those_of_the_command_in_every_form(shop: Shop) -> None:
-    scores = adaptx.evaluate("qaa", tasks="toypos,toypairs", may_train=False, precision="fp32", progress=False)
+    scores = adaptx.evaluate("qaa", tasks="toypos,toypairs", may_train=False, progress=False)
     document = call("eval", "qaa", "--no-train", "--tasks", "toypos,toypairs", "--json").json
     assert scores.as_dict() == document
     assert scores.language == "qaa"
@@ -254,9 +258,31 @@ def test_places_come_from_what_is_passed_then_from_the_environment(
     monkeypatch.setenv("ADAPTX_DEVICE", "cuda:7")
     assert adaptx.settings().device == "cuda:7"
     assert adaptx.settings(device="cpu").device == "cpu"
-    monkeypatch.setenv("ADAPTX_DEVICE", "cpu")
-    monkeypatch.setenv("ADAPTX_SEED", "9")
-    assert adaptx.train("en", "toynli", max_steps=1, progress=False).stored.recipe.seed == 0
+
+
+@pytest.mark.parametrize("twin", RECIPE_TWINS)
+def test_training_options_come_from_what_is_passed_then_from_the_environment(
+    twin: str, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flag, by_twin, by_value, read = RECIPE_TWINS[twin]
+    name = flag.removeprefix("--").replace("-", "_")
+    value: object = by_value if name in ("method", "precision") else float(by_value) if "." in by_value else int(by_value)
+    found: list[object] = []
+
+    def keep(job: Job, report: object) -> Stored:
+        found.append(read(job.recipe))
+        [any_, *_] = store.listing(shop.settings.store)
+        return any_
+
+    monkeypatch.setattr("adaptx.training.run", keep)
+    monkeypatch.setenv(twin, by_twin)
+    adaptx.train("en", "toynli", progress=False)
+    adaptx.train("en", "toynli", progress=False, **{name: value})  # type: ignore[arg-type]
+    assert [str(x) for x in found] == [by_twin, by_value]
+    if name not in ("method", "precision"):
+        monkeypatch.setenv(twin, "many")
+        with refused("AX070"):
+            adaptx.train("en", "toynli", progress=False)
 
 
 def test_every_name_and_every_method_of_the_interface_says_what_it_does() -> None:

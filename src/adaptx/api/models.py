@@ -86,7 +86,7 @@ def _found(here: Settings, refs: Sequence[str]) -> tuple[Stored, ...]:
 def train(
     lang: str,
     task: str,
-    method: str = "pfeiffer",
+    method: str | None = None,
     *,
     stack: Sequence[str] | str = (),
     init_from: str | None = None,
@@ -95,9 +95,9 @@ def train(
 ) -> Adapter:
     """The adapter of this recipe: found in the store, or trained now.
 
-    `task`: one id, or several joined by "+" that share the adapter. `method`: an id of `adaptx ls methods`; "full" is
-    the fine-tuned baseline. `stack`: references of frozen adapters to stand on, bottom up. `init_from`: reference of an
-    adapter whose weights to start from. `options`: `Places` and `Training`.
+    `task`: one id, or several joined by "+" that share the adapter. `method`: an id of `adaptx ls methods`, pfeiffer by
+    default; "full" is the fine-tuned baseline. `stack`: references of frozen adapters to stand on, bottom up.
+    `init_from`: reference of an adapter whose weights to start from. `options`: `Places` and `Training`.
 
     Raises AX001 to AX003 for unknown names, AX014 without data, AX051 for what does not combine, AX070 for values.
     """

@@ -1,6 +1,7 @@
 """What the functions of the Python interface take: places and training options, and how they become settings.
 
-Places have the command line's environment twins; training options are what is passed and nothing else.
+What is not passed comes from the command line's environment twins (`ADAPTX_STORE`, `ADAPTX_SEED`, ...), so that both
+find the same run under the same circumstances.
 """
 
 import os
@@ -12,11 +13,19 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from adaptx import config
 from adaptx.config import RunOptions, Settings
+from adaptx.errors import AdaptxError
 
 if TYPE_CHECKING:
     from adaptx.training import Report
 
 PATHS = ("store", "data_root", "cache", "registry")
+# Training options that the environment can set, as the command line lets it, and how their text is read.
+TWINS: dict[str, type[int] | type[float] | type[str]] = {
+    **dict.fromkeys(("seed", "limit", "max_steps", "batch_tokens"), int),
+    **dict.fromkeys(("epochs", "lr"), float),
+    "precision": str,
+}
+DEFAULT_METHOD = "pfeiffer"
 
 
 class Places(TypedDict, total=False):
@@ -32,7 +41,8 @@ class Places(TypedDict, total=False):
 
 
 class Training(TypedDict, total=False):
-    """Options of a training run; what is left out is the task's or the method's default."""
+    """Options of a training run; what is left out comes from the environment (`ADAPTX_SEED`, ...), else it is the
+    task's or the method's default."""
 
     seed: int
     limit: int
@@ -60,12 +70,26 @@ def settings(**places: Unpack[Places]) -> Settings:
     return config.resolve(**{"device": os.environ.get("ADAPTX_DEVICE") or "auto", **given})
 
 
-def resolve(options: Options, method: str) -> tuple[Settings, RunOptions]:
+def resolve(options: Options, method: str | None) -> tuple[Settings, RunOptions]:
     """Settings and training options. Raises `TypeError` for a name that is neither, and AX070 for values."""
     _check(options, (*Places.__annotations__, *Training.__annotations__))
     places: Any = {k: v for k, v in options.items() if k in Places.__annotations__}
     chosen: Any = {k: v for k, v in options.items() if k in Training.__annotations__}
-    return settings(**places), RunOptions(method=method, **chosen)
+    method = method or os.environ.get("ADAPTX_METHOD") or DEFAULT_METHOD
+    return settings(**places), RunOptions(method=method, **{**_from_environment(), **chosen})
+
+
+def _from_environment() -> dict[str, Any]:
+    """Training options set around this process. Raises AX070 for text that is not of the option's type."""
+    found: dict[str, Any] = {}
+    for name, kind in TWINS.items():
+        twin = f"ADAPTX_{name.upper()}"
+        text = os.environ.get(twin)
+        try:
+            found |= {name: kind(text)} if text else {}
+        except ValueError:
+            raise AdaptxError("AX070", f"{twin}={text}", f"expected {kind.__name__}.") from None
+    return found
 
 
 def listed(names: Sequence[str] | str) -> list[str]:

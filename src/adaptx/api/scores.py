@@ -113,7 +113,7 @@ def evaluate(
     adapters: Sequence[str] | str = (),
     tasks: Sequence[str] | str | None = None,
     stack: Sequence[str] | str = (),
-    method: str = "pfeiffer",
+    method: str | None = None,
     may_train: bool = True,
     ablate: bool = False,
     progress: bool = True,
