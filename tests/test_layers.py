@@ -25,7 +25,7 @@ LAYERS: list[set[str]] = [
     {"data", "tasks", "metrics", "backbones", "bundled", "trimmed", "vocabulary", "methods", "engine.packing"},
     {"engine", "scores", "cards", "stack", "store"},
     {"jobs", "learner", "training", "scoring", "table"},
-    {"hub", "study", "bench", "combine", "predict", "check", "health", "notebook", "export_xtreme", "trim"},
+    {"hub", "study", "bench", "combine", "predict", "check", "health", "notebook", "export_xtreme", "trim", "fuse"},
     {"cli", "api"},
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}

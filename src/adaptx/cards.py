@@ -14,7 +14,7 @@ from adaptx.manifest import Manifest
 from adaptx.registry import Model
 from adaptx.units import count, duration
 
-LIBRARY = {"bottleneck": "adapters", "lora": "peft", "full": "transformers", "probe": "adaptx"}
+LIBRARY = {"bottleneck": "adapters", "fusion": "adapters", "lora": "peft", "full": "transformers", "probe": "adaptx"}
 PIPELINES = {
     "classification": "text-classification",
     "tagging": "token-classification",
@@ -206,7 +206,11 @@ def _loading(manifest: Manifest) -> str:
         return parts[0] + " No other tool is needed: the backbone is unchanged, head.safetensors is all there is."
     backbone = r.backbone.id if "/" in r.backbone.id else f"path/to/{r.backbone.name}"
     model = f'model = AutoModel.from_pretrained("{backbone}")'
+    members = sorted({f.path.split("/")[1] for f in manifest.files if f.path.count("/") == 2})
     code = {
+        "fusion": f"import adapters\nfrom transformers import AutoModel\n\n{model}\nadapters.init(model)\n"
+        f'for name in {members}:\n    model.load_adapter(f"{FOLDER}/adapter/{{name}}", use_safetensors=True)\n'
+        f'model.load_adapter_fusion("{FOLDER}/adapter", use_safetensors=True, set_active=True)',
         "bottleneck": f"import adapters\nfrom transformers import AutoModel\n\n{model}\nadapters.init(model)\n"
         f'model.set_active_adapters(model.load_adapter("{FOLDER}/adapter", use_safetensors=True))',
         "lora": f"import peft\nfrom transformers import AutoModel\n\n{model}\n"
@@ -228,7 +232,7 @@ def _loading(manifest: Manifest) -> str:
             f"With transformers alone, merged first: `adaptx export {r.lang}/{r.task}:{r.method} --merged DIR`, then "
             '`AutoModel.from_pretrained("DIR")`.'
         )
-    elif r.family == "bottleneck":
+    elif r.family in ("bottleneck", "fusion"):
         parts.append("transformers alone cannot run it: bottlenecks do not merge into the backbone's weights.")
     return "\n\n".join(parts)
 

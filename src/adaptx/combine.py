@@ -87,6 +87,8 @@ def _recipe(terms: Sequence[Term]) -> Recipe:
     if len(terms) < 2:
         raise AdaptxError("AX051", f"{len(terms)} term", "a combination needs at least two adapters.")
     first = terms[0][1].recipe
+    if first.family == "fusion":
+        raise AdaptxError("AX051", terms[0][1].ref, "fusions attend to adapters of their own and are not added up.")
     for _, stored in terms[1:]:
         r = stored.recipe
         if (r.backbone.weights_sha256, r.method, r.hyper) != (first.backbone.weights_sha256, first.method, first.hyper):

@@ -32,6 +32,7 @@ class Job:
     data: dict[str, dict[sources.Split, Dataset]]  # by task id and split
     init_from: Stored | None = None
     stack: Stack = field(default_factory=Stack)
+    fused: tuple[Stored, ...] = ()  # what a fusion attends to
 
     @property
     def done(self) -> Stored | None:
@@ -90,6 +91,7 @@ def prepare(
     *,
     init_from: Stored | None = None,
     stack: Stack | None = None,
+    fused: tuple[Stored, ...] = (),
 ) -> Job:
     """Resolve a run completely; reads the data, touches neither the store nor the backbone's weights.
 
@@ -108,6 +110,9 @@ def prepare(
         if init_from.recipe.method != options.method:
             raise AdaptxError("AX051", init_from.ref, f"a {options.method} adapter cannot start from it.")
         parents.append(Parent(how="init_from", ref=init_from.ref, run=init_from.manifest.run))
+    parents += [Parent(how="fuse", ref=s.ref, run=s.manifest.run) for s in fused]
+    if (method.family == "fusion") is not bool(fused):
+        raise AdaptxError("AX051", options.method, "fusions, and nothing else, are trained by `adaptx fuse`.")
     files = backbones.locate(settings)
     check_stackable([*(s.recipe.method for s in stack.adapters), options.method], settings.registry)
     for stored in (*stack.adapters, *([init_from] if init_from else [])):
@@ -141,7 +146,7 @@ def prepare(
         limit=options.limit,
         parents=tuple(parents),
     )
-    return Job(settings, recipe, tasks, method, files, data, init_from, stack)
+    return Job(settings, recipe, tasks, method, files, data, init_from, stack, fused)
 
 
 def _splits(settings: Settings, task: Task, lang: str, limit: int | None) -> dict[sources.Split, Dataset]:

@@ -21,7 +21,7 @@ from adaptx.metrics import METRICS
 from adaptx.recipe import Mixing
 from adaptx.registry import Task
 from adaptx.scores import score_all
-from adaptx.stack import adapter_name, assemble, names_of, packable
+from adaptx.stack import adapter_name, assemble, member_names, names_of, packable
 from adaptx.tasks import Kind, kind_of
 
 if TYPE_CHECKING:
@@ -52,6 +52,10 @@ class Learner:
     def loss(self, task: str, batch: Packed) -> torch.Tensor:
         """Mean loss of a batch of one of the tasks."""
         return self.parts[task].kind.loss(self.model(task, batch), batch)
+
+    def items(self, task: str, batch: Packed) -> int:
+        """How many items the loss of a batch is the mean of."""
+        return self.parts[task].kind.items(batch)
 
     def plan(self, epoch: int) -> list[Work]:
         """The batches of an epoch; several tasks are interleaved by the recipe's mixture."""
@@ -126,7 +130,10 @@ def build(job: Job) -> Learner:
         if method.family == "full"
         else assemble(job.stack, backbone, job.settings.registry, recipe.precision, device)
     )
-    if job.init_from is None:
+    if job.fused:
+        members = dict(zip(member_names(job.fused), (s.adapter for s in job.fused), strict=True))
+        methods.fuse(encoder, method, name, members)
+    elif job.init_from is None:
         methods.attach(encoder, method, recipe.hyper, name)
     else:
         methods.load(encoder, method, name, job.init_from.adapter)

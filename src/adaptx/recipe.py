@@ -57,9 +57,9 @@ class Mixing(Model):
 
 class Parent(Model):
     """A finished run that this one builds on: `init_from` copies its weights, `stack` runs on top of it, frozen,
-    `combine` adds it with a weight."""
+    `combine` adds it with a weight, `fuse` attends to it, frozen."""
 
-    how: Literal["init_from", "stack", "combine"]
+    how: Literal["init_from", "stack", "combine", "fuse"]
     ref: str
     run: str
     weight: float | None = None

@@ -118,7 +118,7 @@ class BackboneSpec(Model):
 class MethodSpec(Model):
     """How a backbone is adapted: which library builds it and with which hyper-parameters."""
 
-    family: Literal["full", "bottleneck", "lora", "probe"]
+    family: Literal["full", "bottleneck", "lora", "probe", "fusion"]
     title: str
     reference: str = ""
     lr: float  # peak learning rate
@@ -127,6 +127,17 @@ class MethodSpec(Model):
     hyper: dict[str, Any] = {}
     packable: bool = True  # False: takes the padded library path
     stackable: bool = True  # False: the library's stack of two of these is not the composition of both
+
+
+# Not among the methods that --method takes: it needs adapters to begin with, and `adaptx fuse` names them.
+FUSION = MethodSpec(
+    family="fusion",
+    title="attention over frozen bottleneck adapters",
+    reference="Pfeiffer et al. 2021 (AdapterFusion), section 3.2",
+    lr=5e-5,
+    hyper={"fusion": "dynamic"},
+    stackable=False,
+)
 
 
 class Profile(Model):
@@ -244,7 +255,9 @@ class Registry:
         return self._table("methods.yaml", MethodSpec)
 
     def method(self, name: str) -> MethodSpec:
-        """The method called `name`. Raises AX003."""
+        """The method called `name`, fusion included. Raises AX003."""
+        if name == FUSION.family:
+            return FUSION
         methods = self.methods()
         if name not in methods:
             raise unknown_name("AX003", name, methods)

@@ -1,5 +1,6 @@
 """Composition as a value: an ordered tuple of finished adapters, and the encoder that runs them. Trains nothing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,11 @@ def names_of(stack: Stack) -> list[str]:
 def adapter_name(lang: str, task: str) -> str:
     """The name an adapter carries inside other tools."""
     return f"{lang}_{task}".replace("+", "_").replace("-", "_")
+
+
+def member_names(adapters: Sequence[Stored]) -> list[str]:
+    """The names that adapters carry inside a fusion of them: two runs of one task and language differ."""
+    return [f"{adapter_name(s.recipe.lang, s.recipe.task)}_{s.manifest.run[:8]}" for s in adapters]
 
 
 def check_backbone(stored: Stored, ours: BackboneFiles, allow_mismatch: bool = False) -> None:

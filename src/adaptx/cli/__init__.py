@@ -10,6 +10,7 @@ from adaptx.cli import (
     doctor,
     eval_,
     export,
+    fuse,
     hub,
     init,
     listing,
@@ -38,6 +39,7 @@ app.command("show", epilog="Example: adaptx show sv/anli")(show.show)
 app.command("predict", epilog='Example: adaptx predict en/udpos "Kissa istuu matolla ."')(predict.predict)
 app.command("average", epilog="Example: adaptx average sv/anli@3fa9 sv/anli@77c0")(combine.average)
 app.command("combine", epilog='Example: adaptx combine "0.7*fi/mlm + 0.3*et/mlm"')(combine.combine)
+app.command("fuse", epilog="Example: adaptx fuse sv/anli en/squad_v1 --task udpos --lang en")(fuse.fuse)
 app.command("trim", epilog="Example: adaptx trim --langs fi,sv,en --out small")(trim.trim)
 app.command("init", epilog="Example: adaptx init --lang fi --sources en,sv --tasks anli")(init.init)
 app.command("validate", epilog="Example: adaptx validate my-registry/tasks/mnli.yaml")(validate.validate)

@@ -8,6 +8,7 @@ from adaptx.cli import options as o
 
 if TYPE_CHECKING:
     from adaptx.config import RunOptions
+    from adaptx.jobs import Job
 
 Lang = Annotated[str, typer.Option("--lang", help="Source language code, e.g. sv.")]
 Task = Annotated[str, typer.Option("--task", help="Task id, e.g. anli; see `adaptx ls tasks`.")]
@@ -93,7 +94,7 @@ def _train(
     stack: str | None = None,
 ) -> None:
     from adaptx import backbones, training
-    from adaptx.cli.screen import Reporter, print_json, say
+    from adaptx.cli.screen import say
     from adaptx.refs import parse_ref, parse_refs
     from adaptx.stack import Stack
     from adaptx.store import find
@@ -104,7 +105,14 @@ def _train(
     name = backbones.locate(settings).name
     beneath = [find(settings.store, ref, name) for ref in parse_refs(stack)] if stack else []
     origin = find(settings.store, parse_ref(init_from), name) if init_from else None
-    job = training.prepare(settings, lang, task, options, init_from=origin, stack=Stack(tuple(beneath)))
+    train_job(training.prepare(settings, lang, task, options, init_from=origin, stack=Stack(tuple(beneath))), as_json)
+
+
+def train_job(job: "Job", as_json: bool) -> None:
+    """Run a resolved job under the eyes of the user, and print where its result is."""
+    from adaptx import training
+    from adaptx.cli.screen import Reporter, print_json, say
+
     report = Reporter()
     try:
         stored = training.run(job, report)

@@ -9,7 +9,7 @@
 `bottleneck` and `lora` are the only importers of `adapters` and `peft`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,14 @@ def attach(encoder: "PreTrainedModel", spec: MethodSpec, hyper: dict[str, Any], 
     """Put fresh weights of the method on the encoder, active and trainable."""
     module = family(spec)
     module.attach(encoder, name, hyper)
+    module.activate(encoder, [name])
+    module.unfreeze(encoder, name)
+
+
+def fuse(encoder: "PreTrainedModel", spec: MethodSpec, name: str, members: Mapping[str, Path]) -> None:
+    """Put saved adapters, by the names they get, and a fresh fusion of them on the encoder, the fusion trainable."""
+    module = family(spec)
+    module.fuse(encoder, name, members)
     module.activate(encoder, [name])
     module.unfreeze(encoder, name)
 

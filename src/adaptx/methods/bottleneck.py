@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import adapters
-from adapters.composition import Stack
+from adapters.composition import Fuse, Stack
 from adapters.loading import AdapterLoader
 from transformers import PreTrainedModel
 
@@ -19,13 +19,16 @@ CONFIGS = {
 }
 
 
+__all__ = ["Fuse", "activate", "attach", "load", "move_like_backbone", "save", "unfreeze"]
+
+
 def _prepare(encoder: PreTrainedModel) -> None:
     if not hasattr(encoder, "adapters_config"):
         adapters.init(encoder)
-        _move_like_backbone(encoder)
+        move_like_backbone(encoder)
 
 
-def _move_like_backbone(encoder: PreTrainedModel) -> None:
+def move_like_backbone(encoder: PreTrainedModel) -> None:
     encoder.to(encoder.embeddings.word_embeddings.weight.device)
 
 
@@ -34,14 +37,14 @@ def attach(encoder: PreTrainedModel, name: str, hyper: dict[str, Any]) -> None:
     _prepare(encoder)
     fields = {k: v for k, v in hyper.items() if k != "config"}
     encoder.add_adapter(name, config=CONFIGS[hyper["config"]](**fields))
-    _move_like_backbone(encoder)
+    move_like_backbone(encoder)
 
 
 def load(encoder: PreTrainedModel, name: str, folder: Path, hyper: dict[str, Any]) -> None:
     """The folder's tensors must be verified beforehand: the library itself ignores missing ones."""
     _prepare(encoder)
     encoder.load_adapter(str(folder), load_as=name, use_safetensors=True, set_active=False)
-    _move_like_backbone(encoder)
+    move_like_backbone(encoder)
 
 
 def activate(encoder: PreTrainedModel, names: list[str]) -> None:
