@@ -21,12 +21,8 @@ lint: install
 	$(BIN)/ruff check src tests
 	$(BIN)/mypy
 
-# Open faults, each with a test that shows it; see docs/decisions.md.
-OPEN := \
-	--deselect "tests/test_hub_foreign.py::test_every_architecture_that_is_built_here_is_recognised[prefix_tuning-prefix]"
-
 test: lint
-	$(BIN)/pytest -n 2 --dist loadscope $(OPEN) -m "not real and not slow"
+	$(BIN)/pytest -n 2 --dist loadscope -m "not real and not slow"
 	$(BIN)/pytest -m "real or slow"
 
 clean:

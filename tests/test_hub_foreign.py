@@ -1,8 +1,10 @@
-"""Adapters made by plain `adapters` and plain `peft` come in, run, are shared and go out merged, with equal outputs."""
+"""Adapters made by plain `adapters` and plain `peft` come in, run, are shared and go out again, with equal outputs."""
 
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,6 @@ from adaptx import backbones, hub, scoring, store
 from adaptx.config import Settings
 from adaptx.errors import AdaptxError
 from adaptx.hub import checks
-from adaptx.hub.export import export_merged
 from adaptx.hub.foreign import import_foreign
 from adaptx.refs import Ref, parse_ref
 from adaptx.scoring import head_of
@@ -49,8 +50,11 @@ def randomised(model: Any, parts: tuple[str, ...]) -> None:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
 
 
-def by_adapters(backbone: Path, folder: Path, config: Any = "seq_bn", head: bool = True) -> Made:
-    """An AdapterHub folder saved by plain `adapters`, with a classification head whose labels are in another order."""
+def by_adapters(backbone: Path, folder: Path, config: Any = "seq_bn", head: bool = True, *, once: bool = False) -> Made:
+    """An AdapterHub folder saved by plain `adapters`, with a classification head whose labels are in another order.
+
+    A prefix is converted (see `convert` for `once`): the library writes no shared tensors as safetensors.
+    """
     import adapters
 
     model = adapters.AutoAdapterModel.from_pretrained(str(backbone))
@@ -63,8 +67,22 @@ def by_adapters(backbone: Path, folder: Path, config: Any = "seq_bn", head: bool
     with torch.no_grad():
         states = model.base_model(IDS)[0]
         logits = model(IDS).logits if head else None
-    model.save_adapter(str(folder), "theirs", use_safetensors=True)
+    shared = model.adapters_config.get("theirs").get("architecture") == "prefix_tuning"
+    model.save_adapter(str(folder), "theirs", use_safetensors=not shared)
+    if shared:
+        convert(folder, once)
     return Made(folder, states, logits)
+
+
+def convert(folder: Path, once: bool) -> None:
+    """AdapterHub's pickle as safetensors: each tensor under all of its names, or with `once` under one of them."""
+    from safetensors.torch import save_file
+
+    found = torch.load(folder / "pytorch_adapter.bin", weights_only=True)
+    if once:
+        found = {k: found[k] for k in {found[k].data_ptr(): k for k in sorted(found, reverse=True)}.values()}
+    save_file({k: v.clone() for k, v in found.items()}, folder / "adapter.safetensors")
+    (folder / "pytorch_adapter.bin").unlink()
 
 
 def by_peft(backbone: Path, folder: Path, head: bool = False, **fields: Any) -> Made:
@@ -148,6 +166,61 @@ def test_every_architecture_that_is_built_here_is_recognised(
     stored = import_foreign(settings, str(made.folder), "en", "toynli")
     assert stored.recipe.method == method
     torch.testing.assert_close(ours(settings, stored), made.states, **CLOSE)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_prefix_comes_in_whether_a_file_holds_its_tensors_under_one_name_or_under_all(
+    settings: Settings, tmp_path: Path, flat: bool
+) -> None:
+    import adapters
+
+    config = adapters.PrefixTuningConfig(flat=flat, prefix_length=5)
+    every = by_adapters(given(settings), tmp_path / "every", config, head=False)
+    one = by_adapters(given(settings), tmp_path / "one", config, head=False, once=True)
+    found = [import_foreign(settings, str(m.folder), "en", "toynli") for m in (every, one)]
+    assert len({hub_toy.bytes_of(f.adapter)["adapter.safetensors"] for f in found}) == 1
+    assert {f.manifest.cost["trainable_parameters"] for f in found} == {
+        sum(v.numel() for v in toy.tensors(one.folder).values())
+    }
+    for stored in found:
+        torch.testing.assert_close(ours(settings, stored), every.states, **CLOSE)
+
+
+def test_two_copies_of_a_prefix_that_differ_are_not_one(settings: Settings, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    made = by_adapters(given(settings), tmp_path / "theirs", "prefix_tuning", head=False)
+    path = made.folder / "adapter.safetensors"
+    state = load_file(path)
+    state[next(k for k in state if ".layer.1." in k)].add_(1.0)
+    save_file(state, path)
+    assert code_of(lambda: import_foreign(settings, str(made.folder), "en", "toynli")) == "AX085"
+
+
+@pytest.mark.parametrize("made_by", ["adapters", "prefix", "peft"])
+def test_the_way_to_convert_a_pickle_that_its_refusal_names_works(
+    settings: Settings, tmp_path: Path, made_by: str
+) -> None:
+    folder = tmp_path / "theirs"
+    if made_by == "peft":
+        made = by_peft(given(settings), folder)
+        weights = folder / "adapter_model.safetensors"
+    else:
+        made = by_adapters(given(settings), folder, "prefix_tuning" if made_by == "prefix" else "seq_bn", head=False)
+        weights = folder / "adapter.safetensors"
+    from safetensors.torch import load_file
+
+    name = {"adapter.safetensors": "pytorch_adapter.bin", "adapter_model.safetensors": "adapter_model.bin"}
+    torch.save(load_file(weights), folder / name[weights.name])
+    weights.unlink()
+    with pytest.raises(AdaptxError) as caught:
+        import_foreign(settings, str(folder), "en", "toynli")
+    assert caught.value.code == "AX021"
+    command = caught.value.fix.split(": ", 1)[1].replace("python ", f"{sys.executable} ", 1)
+    subprocess.run(command, shell=True, cwd=folder, check=True)
+    torch.testing.assert_close(
+        ours(settings, import_foreign(settings, str(folder), "en", "toynli")), made.states, **CLOSE
+    )
 
 
 @pytest.mark.parametrize(
@@ -285,7 +358,7 @@ def test_pickles_links_and_damaged_weights_are_refused(settings: Settings, tmp_p
     assert attempt() == "AX021"
     weights.unlink()
     (made.folder / "adapter_model.bin").write_bytes(b"")
-    with pytest.raises(AdaptxError, match="safe_serialization") as caught:
+    with pytest.raises(AdaptxError, match="weights_only=True") as caught:
         import_foreign(settings, str(made.folder), "en", "toynli")
     assert caught.value.code == "AX021"
     (tmp_path / "real.safetensors").write_bytes(good)
@@ -327,59 +400,6 @@ print(import_foreign(settings, "org/theirs", "en", "toynli", revision=revision).
     assert f"org/theirs at {sha} (PEFT" in origin
     (stored,) = store.listing(settings.store)
     torch.testing.assert_close(ours(settings, stored), made.states, **CLOSE)
-
-
-@pytest.mark.parametrize("method", ["lora", "dora", "ia3", "full"])
-def test_a_merged_export_is_a_plain_checkpoint_with_equal_outputs(
-    settings: Settings, tmp_path: Path, method: str
-) -> None:
-    from transformers import AutoModel, AutoTokenizer
-
-    stored = toy.made(settings, method)
-    backbone = backbones.load(backbones.locate(settings))
-    before = {k: v.clone() for k, v in backbone.state.items()}
-    expected = ours(settings, stored)
-    out = export_merged(settings, parse_ref(stored.ref), tmp_path / "plain")
-    assert all(torch.equal(before[k], v) for k, v in backbone.state.items()), "the shared weights stay as they were"
-    assert sorted(p.name for p in out.iterdir()) == [
-        "config.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "tokenizer_config.json",
-    ]
-    model = AutoModel.from_pretrained(str(out), add_pooling_layer=False)
-    with torch.no_grad():
-        torch.testing.assert_close(model.eval()(IDS)[0], expected, **CLOSE)
-    bare = assemble(Stack(), backbone, settings.registry, "fp32", "cpu")
-    with torch.no_grad():
-        assert (bare(IDS)[0] - expected).abs().max() > 1e-3, "the adapter does something"
-    tokenizer = AutoTokenizer.from_pretrained(str(out))
-    assert tokenizer("bado lemi")["input_ids"] == backbone.tokenizer.encode("bado lemi").ids
-    assert tokenizer.mask_token == "<mask>" and tokenizer.pad_token == "<pad>"
-
-
-def test_a_stack_of_low_rank_adapters_is_merged_whole(settings: Settings, tmp_path: Path) -> None:
-    from transformers import AutoModel
-
-    under = toy.made(settings, "lora", lang="qaa")
-    above = toy.made(settings, "lora", seed=1, stack=Stack((under,)))
-    backbone = backbones.load(backbones.locate(settings))
-    with torch.no_grad():
-        expected = assemble(Stack((under, above)), backbone, settings.registry, "fp32", "cpu")(IDS)[0]
-    out = export_merged(settings, parse_ref(above.ref), tmp_path / "plain")
-    with torch.no_grad():
-        model = AutoModel.from_pretrained(str(out), add_pooling_layer=False).eval()
-        torch.testing.assert_close(model(IDS)[0], expected, **CLOSE)
-
-
-def test_bottlenecks_do_not_merge_and_nothing_is_overwritten(settings: Settings, tmp_path: Path) -> None:
-    stored = toy.made(settings, "pfeiffer")
-    assert code_of(lambda: export_merged(settings, parse_ref(stored.ref), tmp_path / "plain")) == "AX051"
-    merged = toy.made(settings, "lora")
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "thesis.txt").write_text("do not lose me")
-    assert code_of(lambda: export_merged(settings, parse_ref(merged.ref), tmp_path / "full")) == "AX070"
-    assert (tmp_path / "full" / "thesis.txt").read_text() == "do not lose me"
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 
 import hub_api_server
 import hub_toy
+import s3_server
 import toy
 from adaptx import hub, store
 from adaptx.config import Settings
@@ -50,20 +51,10 @@ class Target:
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """The address of a running S3 server with the bucket "adapters"."""
-    pytest.importorskip("s3fs", reason="the extra s3 is not installed")
-    moto = pytest.importorskip("moto.server", reason="moto's server is not installed")
-    import boto3
-
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
-    boto3.client("s3", endpoint_url=url, **keys).create_bucket(Bucket="adapters")
-    yield url
-    server.stop()
+def s3() -> Iterator[dict[str, str]]:
+    """What clients of a running S3 server need in their environment."""
+    with s3_server.serve() as environment:
+        yield environment
 
 
 @pytest.fixture(params=KINDS)
@@ -72,13 +63,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
     if request.param == "folder":
         yield Target("folder", (tmp_path / "hub").as_uri())
     elif request.param == "s3":
-        environment = {
-            "AWS_ENDPOINT_URL": request.getfixturevalue("s3"),
-            "AWS_ACCESS_KEY_ID": "a",
-            "AWS_SECRET_ACCESS_KEY": "b",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
-        yield Target("s3", f"s3://adapters/{uuid.uuid4().hex}/deep", environment)
+        yield Target("s3", f"s3://{s3_server.BUCKET}/{uuid.uuid4().hex}/deep", request.getfixturevalue("s3"))
     else:
         with hub_api_server.serve() as server:
             yield hugging_face(server, tmp_path)

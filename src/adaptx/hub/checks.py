@@ -19,10 +19,20 @@ from adaptx.store import Stored
 MAX_MANIFEST, MAX_TEXT = 1 << 25, 1 << 20
 PICKLE = tuple(b"\x80" + bytes([n]) for n in range(2, 6))
 ZIP = b"PK\x03\x04"
-CONVERT = (
-    "Where you trust its source, load it with the library that made it and save it again as safetensors: "
-    "model.save_adapter(DIR, NAME, use_safetensors=True) or peft_model.save_pretrained(DIR, safe_serialization=True)."
-)
+SAFE_NAMES = {"pytorch_adapter.bin": "adapter.safetensors", "pytorch_model_head.bin": "model_head.safetensors"}
+
+
+def pickled(shown: str) -> AdaptxError:
+    """AX021 with the way to convert the file: `weights_only` runs no code, `clone` parts tensors that share memory."""
+    name = shown.rsplit("/", 1)[-1]
+    new = SAFE_NAMES.get(name, f"{name.rsplit('.', 1)[0]}.safetensors")
+    return AdaptxError(
+        "AX021",
+        shown,
+        "pickled weights can run code and are never loaded.",
+        "Convert them where they are: python -c 'import torch, safetensors.torch as s; s.save_file({k: "
+        f'v.contiguous().clone() for k, v in torch.load("{name}", weights_only=True).items()}}, "{new}")\'',
+    )
 
 
 def files_in(folder: Path) -> dict[str, Path]:
@@ -51,7 +61,7 @@ def check_no_pickle(path: Path, shown: str) -> None:
     with open(path, "rb") as file:
         start = file.read(4)
     if path.suffix.lower() in store.PICKLES or start.startswith((*PICKLE, ZIP)):
-        raise AdaptxError("AX021", shown, "pickled weights can run code and are never loaded.", CONVERT)
+        raise pickled(shown)
 
 
 def bounded(path: Path, limit: int, shown: str) -> bytes:

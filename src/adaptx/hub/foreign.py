@@ -123,7 +123,9 @@ def _write(
                 "steps": 0,
                 "tokens": 0,
                 "tokens_per_s": 0.0,
-                "trainable_parameters": sum(t.numel() for t in foreign.state.values()),
+                "trainable_parameters": sum(
+                    t.numel() for t in {formats.shared_name(k): v for k, v in foreign.state.items()}.values()
+                ),
                 "head_parameters": sum(t.numel() for t in head.values()),
             },
             metrics={},
@@ -171,7 +173,7 @@ def _read(folder: Path, origin: str, prefix: str) -> Foreign:
     if not weights.exists():
         pickles = sorted(p.name for p in folder.iterdir() if p.name.endswith(store.PICKLES))
         if pickles:
-            raise AdaptxError("AX021", pickles[0], "pickled weights can run code and are never loaded.", checks.CONVERT)
+            raise checks.pickled(pickles[0])
         raise misfit(folder.name, f"it has no {weights.name}.")
     value = formats.normalised(config, prefix)
     state: dict[str, torch.Tensor] = {}
@@ -220,12 +222,13 @@ def _rewrite(foreign: Foreign, spec: MethodSpec, name: str, backbone: Backbone, 
     theirs = str(foreign.config.get("name", name))
     before = {k.replace(f".{theirs}.", f".{name}."): v for k, v in foreign.state.items()}
     after = {k.removeprefix(wrapper): v for k, v in load_file(target / weights).items()}
-    wrong = [k for k in before.keys() | after.keys() if k not in before or k not in after]
-    wrong += [k for k in before.keys() & after.keys() if not before[k].equal(after[k])]
+    held = {formats.shared_name(k) for k in before}
+    wrong = [k for k, v in before.items() if k not in after or not v.equal(after[k])]
+    wrong += [k for k in after if formats.shared_name(k) not in held]
     if wrong:
         raise misfit(
             foreign.origin,
-            f"{len(wrong)} of {len(before)} tensors do not fit {backbone.files.name}, first {sorted(wrong)[0]}.",
+            f"{len(wrong)} tensors do not fit {backbone.files.name}, first {sorted(wrong)[0]}.",
         )
 
 

@@ -24,6 +24,7 @@ IGNORED = (
 )
 HARMLESS_INIT = (True, False, None, "gaussian", "orthogonal", "default")
 ARCHITECTURES = (None, "prefix_tuning")
+PREFIX_POOL = re.compile(r"encoder\.layer\.\d+\.attention\.self\.prefix_tuning\.pool\.")
 
 
 def misfit(given: object, why: str, fix: str = "") -> AdaptxError:
@@ -128,3 +129,11 @@ def encoder_name(name: str, prefix: str) -> str:
 def is_head(name: str) -> bool:
     """Whether a tensor (named inside the bare encoder) belongs to a task's head and not to the encoder."""
     return name.startswith(("classifier.", "score.", "qa_outputs.", "lm_head.", "heads."))
+
+
+def shared_name(name: str) -> str:
+    """One name for a tensor that AdapterHub files under several: every layer refers to the same prefix module.
+
+    A converted file may hold all of its names or just one.
+    """
+    return PREFIX_POOL.sub("prefix_tuning.", name)
