@@ -1,6 +1,7 @@
 """AdapterFusion: attention alone is trained, adapters are carried along unchanged, and plain `adapters` loads the folder."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +11,17 @@ import pytest
 import torch
 
 import toy
-from adaptx import backbones, store, table
+from adaptx import backbones, methods, store, table
 from adaptx.combine import combine
 from adaptx.config import RunOptions, Settings
 from adaptx.engine.model import encode_packed, encode_padded
 from adaptx.errors import AdaptxError
 from adaptx.fuse import fusion
+from adaptx.hub.download import pull
+from adaptx.hub.upload import push
 from adaptx.predict import predict
 from adaptx.refs import Ref, parse_ref
+from adaptx.registry import FUSION
 from adaptx.stack import Stack, assemble, member_names
 from adaptx.store import Stored
 from adaptx.training import prepare, run
@@ -136,6 +140,28 @@ def test_the_licences_of_the_adapters_inside_bind(settings: Settings) -> None:
     assert "load_adapter_fusion" in card
     assert all(name in card for name in member_names([one, other]))
     assert all(f"fuse: {s.ref}" in card for s in (one, other))
+
+
+def test_a_fusion_is_shared_like_any_adapter(settings: Settings, tmp_path: Path) -> None:
+    made, hub = fused(settings, *members(settings)), str(tmp_path / "hub")
+    push(settings, made, hub)
+    elsewhere = replace(settings, store=tmp_path / "elsewhere")
+    pull(elsewhere, Ref("en", "toypos", "fusion"), hub)
+    assert [s.ref for s in store.listing(elsewhere.store)] == [made.ref], "it needs no other adapter"
+    texts = ["tusa pame ropi .", "bado"]
+    assert predict(elsewhere, parse_ref(made.ref), texts, "fp32") == predict(
+        settings, parse_ref(made.ref), texts, "fp32"
+    )
+
+
+@pytest.mark.parametrize("name", ["../other", "/etc", "missing", "a/b", ""])
+def test_a_folder_that_points_elsewhere_is_not_loaded(name: str, settings: Settings, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(fused(settings, *members(settings)).adapter, tmp_path / "copy"))
+    config = json.loads((folder / "adapter_fusion_config.json").read_text())
+    config["adapter_names"][1] = name
+    (folder / "adapter_fusion_config.json").write_text(json.dumps(config))
+    encoder = backbones.load(backbones.locate(settings)).encoder()
+    refused("AX021", lambda: methods.load(encoder, FUSION, "f", folder))
 
 
 def test_what_cannot_be_fused_is_refused(settings: Settings, world: toy.World) -> None:

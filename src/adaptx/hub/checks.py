@@ -99,7 +99,7 @@ def check_folder(folder: Path) -> Stored:
         if shown.endswith(".safetensors"):
             _check_tensors(path, shown, known)
         elif shown.startswith("adapter/"):
-            if path.name not in ("adapter_config.json", "config.json"):
+            if path.name not in configs.NAMED:
                 raise names.refuse(shown, "no such file belongs to an adapter.")
             check_config(tensors.loads(bounded(path, MAX_TEXT, shown), shown), shown, known.recipe.family)
         else:
@@ -131,6 +131,7 @@ def check_config(value: Any, shown: str, family: str) -> None:
     """Raise AX021 for a config that names code, AX020 for one that is not of the method's family."""
     configs.check(value, shown)
     fits = {"lora": value.get("peft_type") in ("LORA", "IA3"), "bottleneck": isinstance(value.get("config"), dict)}
+    fits["fusion"] = fits["bottleneck"]
     if not fits.get(family, True):
         raise AdaptxError("AX020", shown, f"not the configuration of a {family} adapter.")
 

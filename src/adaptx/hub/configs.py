@@ -22,7 +22,7 @@ WORDS = frozenset(
             "init_weights",
             "inv_adapter",
         ),
-        *("model_class", "model_type", "name", "non_linearity", "phm_c_init", "version"),
+        *("adapter_names", "model_class", "model_type", "name", "non_linearity", "phm_c_init", "version"),
         *("bias", "exclude_modules", "feedforward_modules", "init_lora_weights", "modules_to_save", "peft_type"),
         *("peft_version", "revision", "target_modules", "task_type"),
         *("architectures", "hidden_act", "position_embedding_type", "dtype", "torch_dtype", "transformers_version"),
@@ -35,7 +35,9 @@ FILES = {
     "bottleneck": ("adapter_config.json", "adapter.safetensors"),
     "lora": ("adapter_config.json", "adapter_model.safetensors"),
     "full": ("config.json", "model.safetensors"),
+    "fusion": ("adapter_fusion_config.json", "model_adapter_fusion.safetensors"),
 }
+NAMED = ("adapter_config.json", "adapter_fusion_config.json", "config.json")
 MAX_DEPTH = 8
 MAX_NUMBER = 10_000_000  # sizes beyond it would only exhaust the memory
 

@@ -7,6 +7,7 @@ Source: Pfeiffer et al. 2021, section 3.2.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from adaptx.errors import AdaptxError
 from adaptx.methods import bottleneck
 
 CONFIG = "adapter_fusion_config.json"
+MEMBER = re.compile(r"[A-Za-z0-9_]+")
 KIND = "dynamic"  # the library's name for what the paper describes
 
 
@@ -36,8 +38,10 @@ def fuse(encoder: PreTrainedModel, name: str, members: Mapping[str, Path]) -> No
 
 
 def load(encoder: PreTrainedModel, name: str, folder: Path, hyper: dict[str, Any]) -> None:
-    """The folder's tensors must be verified beforehand."""
+    """The folder's tensors must be verified beforehand. Raises AX021 for adapters that are not inside it."""
     for member in json.loads((folder / CONFIG).read_text("utf-8"))["adapter_names"]:
+        if not MEMBER.fullmatch(member) or not (folder / member / "adapter.safetensors").is_file():
+            raise AdaptxError("AX021", member, f"{CONFIG} names an adapter that the folder does not hold.")
         bottleneck.load(encoder, member, folder / member, hyper)
     encoder.load_adapter_fusion(str(folder), load_as=name, use_safetensors=True, set_active=False)
     bottleneck.move_like_backbone(encoder)
