@@ -175,8 +175,24 @@ def target_tasks(settings: Settings, lang: str, names: Sequence[str] | None) -> 
         return tasks
     found = [t for t in settings.registry.tasks("target") if sources.available(settings, t, lang, "test")]
     if not found:
-        raise AdaptxError("AX014", lang, "no target task has a test set for this language here.")
+        known = elsewhere(settings, lang)
+        there = f" {'; '.join(known)}." if known else ""
+        raise AdaptxError("AX014", lang, f"no target task has a test set for this language here.{there}")
     return found
+
+
+ELSEWHERE = {"local": "its files are not below a data root", "hub": "the Hub has one (--profile paper)"}
+
+
+def elsewhere(settings: Settings, lang: str) -> list[str]:
+    """Which target tasks have a test set in `lang` by the registry and none by these settings, one line a place."""
+    found: dict[str, list[str]] = {}
+    for task in settings.registry.tasks("target"):
+        kinds = {s.kind for s in task.sources if lang in s.languages and "test" in s.splits}
+        place = next((k for k in ELSEWHERE if k in kinds), None)
+        if place and not sources.available(settings, task, lang, "test"):
+            found.setdefault(place, []).append(task.id)
+    return [f"{', '.join(tasks)}: no {lang} test set here; {ELSEWHERE[place]}" for place, tasks in found.items()]
 
 
 @dataclass(frozen=True)
@@ -220,7 +236,8 @@ def plan(
         settings, files.name, lang, systems(settings, files.name, adapters, options.method), ablate
     )
     columns = target_tasks(settings, lang, tasks)
-    out = Plan(rows, columns, {}, {}, [], asked=tasks is not None)
+    missing = elsewhere(settings, lang) if tasks is None else []
+    out = Plan(rows, columns, {}, {}, missing, asked=tasks is not None)
     for i, row in enumerate(rows):
         for task in columns:
             if row.own_task_only or task.kind == "retrieval" or "target" not in task.roles:
