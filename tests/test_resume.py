@@ -46,6 +46,7 @@ VARIANTS = {
     "pfeiffer": RunOptions(method="pfeiffer"),
     "lora": RunOptions(method="lora"),
     "pfeiffer in bf16": RunOptions(method="pfeiffer", precision="bf16"),
+    "full with moments in 8 bits": RunOptions(method="full", optimiser="adamw8bit"),
 }
 # Every kill for one method, the two hardest for the others.
 CASES = [(v, k) for v in VARIANTS for k in KILLS if v == "pfeiffer" or k in list(KILLS)[:1] + list(KILLS)[2:3]]
@@ -54,8 +55,15 @@ CASES = [(v, k) for v in VARIANTS for k in KILLS if v == "pfeiffer" or k in list
 def options_of(variant: str) -> RunOptions:
     chosen = VARIANTS[variant]
     precision = "fp32" if chosen.precision == "auto" else chosen.precision
-    lr = 2e-3 if variant == "full" else 1e-2  # the second epoch scores better than the first
-    return replace(toy.OPTIONS, method=chosen.method, precision=precision, lr=lr, batch_tokens=64)
+    lr = 2e-3 if chosen.method == "full" else 1e-2  # the second epoch scores better than the first
+    return replace(
+        toy.OPTIONS,
+        method=chosen.method,
+        precision=precision,
+        lr=lr,
+        batch_tokens=64,
+        optimiser=chosen.optimiser,
+    )
 
 
 def store_of(root: Path, variant: str, kill: str) -> Path:

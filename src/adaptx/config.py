@@ -105,6 +105,8 @@ class RunOptions:
     precision: str = "auto"
     hyper: dict[str, object] = field(default_factory=dict)
     temperature: float = 1.0  # of the mixture when several tasks share an adapter; 0: every task alike
+    optimiser: str = "adamw"  # or adamw8bit: moments in 8 bits
+    gradient_checkpointing: bool = False  # saves memory, takes time, changes no result: not part of the recipe
     no_last_layer: bool = False  # MAD-X 2.0 (Pfeiffer et al. 2021, section 3.1): the last layer has no adapter
 
     def __post_init__(self) -> None:
@@ -120,5 +122,7 @@ class RunOptions:
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise AdaptxError("AX070", f"{name} = {value}", "must be above zero and finite.")
+        if self.optimiser not in ("adamw", "adamw8bit"):
+            raise unknown_name("AX070", self.optimiser, ("adamw", "adamw8bit"))
         if self.precision not in ("auto", "fp32", "bf16"):
             raise AdaptxError("AX070", f"precision = {self.precision}", "must be auto, fp32 or bf16.")

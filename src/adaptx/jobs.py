@@ -33,6 +33,7 @@ class Job:
     init_from: Stored | None = None
     stack: Stack = field(default_factory=Stack)
     fused: tuple[Stored, ...] = ()  # what a fusion attends to
+    gradient_checkpointing: bool = False  # how it runs, not what it gives
 
     @property
     def done(self) -> Stored | None:
@@ -146,7 +147,7 @@ def prepare(
         limit=options.limit,
         parents=tuple(parents),
     )
-    return Job(settings, recipe, tasks, method, files, data, init_from, stack, fused)
+    return Job(settings, recipe, tasks, method, files, data, init_from, stack, fused, options.gradient_checkpointing)
 
 
 def _splits(settings: Settings, task: Task, lang: str, limit: int | None) -> dict[sources.Split, Dataset]:
@@ -196,6 +197,7 @@ def _layers(files: BackboneFiles, method: MethodSpec, options: RunOptions) -> di
 
 def _optimiser(method: MethodSpec, defaults: list[TrainDefaults], options: RunOptions) -> Optimiser:
     return Optimiser(
+        name=options.optimiser,
         lr=options.lr or method.lr,
         epochs=options.epochs or max(d.epochs for d in defaults),
         max_steps=options.max_steps,

@@ -149,7 +149,13 @@ def build(job: Job) -> Learner:
     methods.unfreeze(encoder, method, name)
     packed = method.packable and packable(job.stack, job.settings.registry)
     model = Model(
-        encoder, heads.to(device), backbone.first_position, torch.device(device), recipe.precision, packable=packed
+        encoder,
+        heads.to(device),
+        backbone.first_position,
+        torch.device(device),
+        recipe.precision,
+        packable=packed,
+        checkpointing=job.gradient_checkpointing,
     )
     return Learner(job, model, parts, name)
 

@@ -66,8 +66,9 @@ class Parent(Model):
 
 
 class Optimiser(Model):
-    """Optimiser and schedule: AdamW, linear warm-up and decay."""
+    """Optimiser and schedule: AdamW (its moments in 8 bits with adamw8bit), linear warm-up and decay."""
 
+    name: Literal["adamw", "adamw8bit"] = "adamw"
     lr: float
     epochs: float
     max_steps: int | None = None

@@ -65,7 +65,12 @@ def _train(job: Job, scratch: Path, report: Report, checkpoint_seconds: float) -
     progress = loop.train(
         model,
         loop.Hooks(
-            learner.plan, learner.loss, learner.dev_score if learner.has_dev else None, partial(_step_report, report)
+            learner.plan,
+            learner.loss,
+            learner.dev_score if learner.has_dev else None,
+            partial(_step_report, report),
+            learner.items,
+            lambda pieces: report("split", {"pieces": pieces}),
         ),
         loop.LoopOptions(
             epochs=o.epochs,
@@ -78,6 +83,7 @@ def _train(job: Job, scratch: Path, report: Report, checkpoint_seconds: float) -
             clip=o.clip,
             patience=o.patience,
             checkpoint_seconds=checkpoint_seconds,
+            optimiser=o.name,
         ),
         scratch / "checkpoint",
     )

@@ -5,7 +5,7 @@ Imports nothing heavy: `adaptx --help` must answer at once.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -96,6 +96,24 @@ LearningRate = Annotated[
 Precision = Annotated[
     str, typer.Option("--precision", envvar="ADAPTX_PRECISION", help="auto, fp32 or bf16.", rich_help_panel=TRAINING)
 ]
+Optimiser = Annotated[
+    str,
+    typer.Option(
+        "--optimiser",
+        envvar="ADAPTX_OPTIMISER",
+        help="adamw, or adamw8bit: moments in 8 bits, 2 bytes a trained weight for 8.",
+        rich_help_panel=TRAINING,
+    ),
+]
+Checkpointing = Annotated[
+    bool,
+    typer.Option(
+        "--gradient-checkpointing",
+        envvar="ADAPTX_GRADIENT_CHECKPOINTING",
+        help="Compute activations again in the backward pass: less memory, a third more time, the same result.",
+        rich_help_panel=TRAINING,
+    ),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.", rich_help_panel=OUTPUT)
 ]
@@ -154,8 +172,9 @@ def run_options(
     batch_tokens: int | None,
     lr: float | None,
     precision: str,
+    **rest: Any,
 ) -> "RunOptions":
     """The training flags as one value. Raises AX070."""
     from adaptx.config import RunOptions
 
-    return RunOptions(method, seed, limit, epochs, max_steps, batch_tokens, lr, precision)
+    return RunOptions(method, seed, limit, epochs, max_steps, batch_tokens, lr, precision, **rest)

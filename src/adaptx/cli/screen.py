@@ -45,6 +45,8 @@ class Reporter:
                 f"{split} {name} {100 * v:.1f}" for split, m in values["metrics"].items() for name, v in m.items()
             )
             say(f"finished {values['ref']} in {duration(sum(values['cost']['seconds'].values()))}: {scores}")
+        elif event == "split":
+            say(f"out of device memory: batches are taken in {values['pieces']} pieces from here on")
         elif event == "found":
             say(f"found {values['ref']} in the store")
         elif event == "score":

@@ -35,6 +35,8 @@ def adapter(
     batch_tokens: o.BatchTokens = None,
     lr: o.LearningRate = None,
     precision: o.Precision = "auto",
+    optimiser: o.Optimiser = "adamw",
+    gradient_checkpointing: o.Checkpointing = False,
     profile: o.Profile = None,
     store: o.Store = None,
     data_root: o.DataRoot = None,
@@ -49,11 +51,21 @@ def adapter(
 
     Several tasks joined by "+" (anli+qqp) share one adapter and have a head each.
     """
-    from dataclasses import replace
-
     places = o.Places(profile, store, data_root, cache, registry, backbone, device)
-    options = o.run_options(method, seed, limit, epochs, max_steps, batch_tokens, lr, precision)
-    options = replace(options, temperature=temperature, no_last_layer=no_last_layer)
+    options = o.run_options(
+        method,
+        seed,
+        limit,
+        epochs,
+        max_steps,
+        batch_tokens,
+        lr,
+        precision,
+        optimiser=optimiser,
+        gradient_checkpointing=gradient_checkpointing,
+        temperature=temperature,
+        no_last_layer=no_last_layer,
+    )
     _train(lang, task, places, options, as_json, init_from, stack)
 
 
@@ -67,6 +79,8 @@ def full(
     batch_tokens: o.BatchTokens = None,
     lr: o.LearningRate = None,
     precision: o.Precision = "auto",
+    optimiser: o.Optimiser = "adamw",
+    gradient_checkpointing: o.Checkpointing = False,
     profile: o.Profile = None,
     store: o.Store = None,
     data_root: o.DataRoot = None,
@@ -79,9 +93,19 @@ def full(
 ) -> None:
     """Fine-tune every weight of the backbone: the baseline that adapters are measured against."""
     places = o.Places(profile, store, data_root, cache, registry, backbone, device)
-    _train(
-        lang, task, places, o.run_options("full", seed, limit, epochs, max_steps, batch_tokens, lr, precision), as_json
+    options = o.run_options(
+        "full",
+        seed,
+        limit,
+        epochs,
+        max_steps,
+        batch_tokens,
+        lr,
+        precision,
+        optimiser=optimiser,
+        gradient_checkpointing=gradient_checkpointing,
     )
+    _train(lang, task, places, options, as_json)
 
 
 def _train(

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from adaptx.engine import checkpoint
+from adaptx.engine import checkpoint, optimisers
 from adaptx.engine.interrupt import held_back
 from adaptx.engine.model import Model
-from adaptx.engine.packing import Features, IntArray, Packed, pack
+from adaptx.engine.packing import Features, IntArray, Packed, pack, pieces_of
 from adaptx.errors import AdaptxError
 from adaptx.methods import trainable
 
@@ -25,7 +25,8 @@ from adaptx.methods import trainable
 class LoopOptions:
     """`epochs` may be fractional. `max_steps` bounds the optimiser steps. `lr` is the peak: linear warm-up over the
     share `warmup` of all steps, then linear decay to zero. `clip` bounds the gradient norm. `patience` counts
-    evaluations without a better score. `checkpoint_seconds`: at least this long between checkpoints."""
+    evaluations without a better score. `checkpoint_seconds`: at least this long between checkpoints. `optimiser`: one
+    of `optimisers.KINDS`."""
 
     epochs: float
     batch_tokens: int
@@ -37,6 +38,7 @@ class LoopOptions:
     clip: float = 1.0
     patience: int | None = None
     checkpoint_seconds: float = 60.0
+    optimiser: str = "adamw"
 
 
 @dataclass
@@ -68,12 +70,16 @@ class Work:
 @dataclass(frozen=True)
 class Hooks:
     """`plan(epoch)` gives the batches of an epoch, `loss(task, batch)` the mean loss of one, `evaluate()` a dev score
-    (higher is better), `report(progress, steps, rate)` is called after each step with planned steps and tokens/s."""
+    (higher is better), `report(progress, steps, rate)` is called after each step with planned steps and tokens/s.
+    `items(task, batch)`: how many things the loss is the mean of. `split(pieces)` is told when a batch did not fit into
+    the device's memory and is from now on taken in so many pieces, whose gradients add up to the whole batch's."""
 
     plan: Callable[[int], list[Work]]
     loss: Callable[[str, Packed], torch.Tensor]
     evaluate: Callable[[], float] | None
     report: Callable[[Progress, int, float], None]
+    items: Callable[[str, Packed], int] = lambda _, batch: len(batch.targets)
+    split: Callable[[int], None] = lambda _: None
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
@@ -98,11 +104,8 @@ def train(model: Model, hooks: Hooks, options: LoopOptions, folder: Path | None 
     weights = parameters(model)
     decayed = [p for n, p in weights.items() if p.dim() > 1 and "embeddings" not in n]
     plain = [p for n, p in weights.items() if not (p.dim() > 1 and "embeddings" not in n)]
-    optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": options.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=options.lr,
-        fused=model.device.type == "cuda",
-    )
+    groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    optimiser = optimisers.build(options.optimiser, groups, options.lr, model.device)
     torch.manual_seed(options.seed)
     now, best = Progress(), {k: p.detach().clone() for k, p in weights.items()}
     if folder and checkpoint.exists(folder):
@@ -111,6 +114,7 @@ def train(model: Model, hooks: Hooks, options: LoopOptions, folder: Path | None 
     plans = [len(hooks.plan(e)) for e in range(math.ceil(options.epochs))]
     steps = math.ceil(sum(plans) * options.epochs / len(plans))
     steps = min(steps, options.max_steps or steps)
+    stepper = Stepper(model, hooks, optimiser, list(weights.values()), options.clip)
     with held_back() as interrupted:
         saved_at = time.monotonic()
         while now.step < steps and not (options.patience is not None and now.stale > options.patience):
@@ -119,14 +123,16 @@ def train(model: Model, hooks: Hooks, options: LoopOptions, folder: Path | None 
                 began = time.monotonic()
                 for group in optimiser.param_groups:
                     group["lr"] = learning_rate(now.step, steps, options.lr, options.warmup)
-                work = plan[now.batch]
-                batch = pack(work.features, work.rows, model.first_position, model.buckets).to(model.device)
-                now.losses.append(_step(model, hooks, optimiser, list(weights.values()), work.task, batch, options))
-                now.step, now.batch, now.tokens = now.step + 1, now.batch + 1, now.tokens + batch.tokens
-                now.train_seconds += time.monotonic() - began
-                hooks.report(now, steps, now.tokens / now.train_seconds)
+                tokens = stepper.step(plan[now.batch])
+                now.step, now.batch, now.tokens = now.step + 1, now.batch + 1, now.tokens + tokens
                 due = time.monotonic() - saved_at >= options.checkpoint_seconds
-                if folder and (due or interrupted.is_set()):
+                keep = folder is not None and (due or interrupted.is_set())
+                if stepper.waiting >= stepper.most or keep or now.batch == len(plan) or now.step == steps:
+                    now.losses += stepper.losses()
+                now.train_seconds += time.monotonic() - began
+                if now.losses:
+                    hooks.report(now, steps, now.tokens / now.train_seconds)
+                if folder and keep:
                     _save(folder, weights, best, optimiser, now, options)
                     saved_at = time.monotonic()
                 if interrupted.is_set():
@@ -147,31 +153,74 @@ def train(model: Model, hooks: Hooks, options: LoopOptions, folder: Path | None 
     return now
 
 
-def _step(
-    model: Model,
-    hooks: Hooks,
-    optimiser: torch.optim.Optimizer,
-    weights: list[torch.nn.Parameter],
-    task: str,
-    batch: Packed,
-    options: LoopOptions,
-) -> float:
-    """One optimiser step; returns the loss."""
-    model.train(True)
-    try:
-        loss = hooks.loss(task, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-    except torch.OutOfMemoryError:
-        raise AdaptxError(
-            "AX042", f"{batch.tokens} tokens", "the batch did not fit into the device's memory."
-        ) from None
-    torch.nn.utils.clip_grad_norm_(weights, options.clip)
-    value = loss.item()
-    if not math.isfinite(value):
-        raise AdaptxError("AX040", f"loss {value}", "the loss is no longer a number.")
-    optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
-    return value
+class Stepper:
+    """Optimiser steps, one `Work` each. A batch that does not fit into the device's memory is taken in pieces."""
+
+    def __init__(
+        self,
+        model: Model,
+        hooks: Hooks,
+        optimiser: torch.optim.Optimizer,
+        weights: list[torch.nn.Parameter],
+        clip: float,
+    ) -> None:
+        self.model, self.hooks, self.optimiser, self.weights, self.clip = model, hooks, optimiser, weights, clip
+        self.pieces = 1
+        # Reading a loss waits for the GPU: there they are read a few at a time. On a CPU nothing is gained by waiting.
+        self.most = 16 if model.device.type == "cuda" else 1
+        self._unread: list[torch.Tensor] = []
+
+    @property
+    def waiting(self) -> int:
+        """How many losses have not been read."""
+        return len(self._unread)
+
+    def losses(self) -> list[float]:
+        """The mean losses of the steps since the last call. Raises AX040 where one is not finite."""
+        values: list[float] = torch.stack(self._unread).tolist() if self._unread else []
+        self._unread.clear()
+        for value in values:
+            if not math.isfinite(value):
+                raise AdaptxError("AX040", f"loss {value}", "the loss is no longer a number.")
+        return values
+
+    def step(self, work: Work) -> int:
+        """One optimiser step; returns its tokens. Raises AX042 where not even one unit fits into memory."""
+        self.model.train(True)
+        while True:
+            try:
+                loss, tokens = self._gradients(work)
+                break
+            except torch.OutOfMemoryError:
+                pass
+            self.optimiser.zero_grad(set_to_none=True)
+            if len(pieces_of(work.features, work.rows, self.pieces)) < self.pieces:
+                raise AdaptxError("AX042", work.task, "not even its longest example fits into the device's memory.")
+            self.pieces *= 2
+            self.hooks.split(self.pieces)
+        torch.nn.utils.clip_grad_norm_(self.weights, self.clip)
+        self._unread.append(loss)
+        if self.most == 1 and not torch.isfinite(loss):
+            self.losses()  # raises before the weights are spoilt
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return tokens
+
+    def _gradients(self, work: Work) -> tuple[torch.Tensor, int]:
+        """Forward and backward of one batch: its mean loss, and its tokens."""
+        parts = [
+            pack(work.features, rows, self.model.first_position, self.model.buckets)
+            for rows in pieces_of(work.features, work.rows, self.pieces)
+        ]
+        items = [self.hooks.items(work.task, p) for p in parts] if len(parts) > 1 else [1]
+        total = torch.zeros((), device=self.model.device)
+        for part, n in zip(parts, items, strict=True):
+            if n == 0:
+                continue  # nothing here has a known label
+            loss = self.hooks.loss(work.task, part.to(self.model.device)) * (n / max(1, sum(items)))
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach().float()
+        return total, sum(p.tokens for p in parts)
 
 
 def _judge(
@@ -202,7 +251,11 @@ def _save(
     options: LoopOptions,
 ) -> None:
     names = {id(p): n for n, p in weights.items()}
-    moments = {f"{names[id(p)]}|{key}": value for p, state in optimiser.state.items() for key, value in state.items()}
+    moments = {
+        f"{names[id(p)]}|{key}": optimisers.kept(key, value)
+        for p, state in optimiser.state.items()
+        for key, value in state.items()
+    }
     random: dict[str, Any] = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         random["cuda"] = torch.cuda.get_rng_state()
@@ -235,8 +288,7 @@ def _restore(
             parameter.copy_(groups["weights"][name])
     for name, value in groups.get("moments", {}).items():
         owner, _, key = name.rpartition("|")
-        value = value if key == "step" and not optimiser.defaults["fused"] else value.to(weights[owner].device)
-        optimiser.state[weights[owner]][key] = value
+        optimiser.state[weights[owner]][key] = optimisers.restored(optimiser, key, value, weights[owner].device)
     torch.set_rng_state(groups["random"]["cpu"])
     if "cuda" in groups["random"] and torch.cuda.is_available():
         torch.cuda.set_rng_state(groups["random"]["cuda"])

@@ -4,7 +4,9 @@ T: tokens of the batch, H: hidden size, S: selected tokens, C: head outputs, n: 
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from torch import nn
 from adaptx.backbones import attention_modules
 from adaptx.engine.attention import packed_attention
 from adaptx.engine.packing import Features, Packed, batches
+from adaptx.errors import AdaptxError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -21,7 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Model:
-    """`precision`: "fp32", or "bf16" for autocast. `packable` False: the library's own padded forward is used."""
+    """`precision`: "fp32", or "bf16" for autocast. `packable` False: the library's own padded forward is used.
+
+    `checkpointing`: the backward pass computes each layer again from its input (Chen et al. 2016): a fraction of the
+    activations, a third more time, the same gradients.
+    """
 
     encoder: "PreTrainedModel"
     heads: nn.ModuleDict  # by task id
@@ -29,8 +36,12 @@ class Model:
     device: torch.device
     precision: str
     packable: bool = True
+    checkpointing: bool = False
 
     def __post_init__(self) -> None:
+        self._batch: Packed | None = None
+        if self.checkpointing:
+            keep_layer_inputs(self.encoder, self._borders)
         for head in self.heads.values():
             bind = getattr(head, "bind", None)
             if callable(bind):
@@ -48,8 +59,15 @@ class Model:
     def states(self, batch: Packed, every_layer: bool = False) -> Any:
         """Last hidden states [T, H], or with `every_layer` a tuple of them, embeddings first."""
         run = encode_packed if self.packable else encode_padded
+        self._batch = batch
         with self.autocast():
             return run(self.encoder, batch, every_layer)
+
+    def _borders(self) -> Callable[[], AbstractContextManager[None]]:
+        """What makes self-attention see the current batch's sequence borders, for when it is computed again."""
+        if not self.packable or self._batch is None:
+            return nullcontext
+        return partial(packed_attention, attention_modules(self.encoder), self._batch)
 
     def __call__(self, task: str, batch: Packed) -> torch.Tensor:
         """Outputs [S, C] of the task's head in float32."""
@@ -60,6 +78,29 @@ class Model:
         """Dropout on or off, in encoder and head."""
         self.encoder.train(mode)
         self.heads.train(mode)
+
+
+def keep_layer_inputs(encoder: Any, borders: Callable[[], Callable[[], AbstractContextManager[None]]]) -> None:
+    """Let every layer keep its input alone for the backward pass, and run again there within the same `borders()`.
+
+    Raises AX051 where the encoder cannot.
+    """
+    if not getattr(encoder, "supports_gradient_checkpointing", False):
+        raise AdaptxError("AX051", type(encoder).__name__, "it has no gradient checkpointing.")
+    encoder.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def within(library: Callable[..., Any], layer: Callable[..., Any], *args: Any) -> Any:
+        within_borders = borders()  # now, not when the backward pass comes and `packed_attention` has long ended
+
+        def run(*inputs: Any) -> Any:
+            with within_borders():
+                return layer(*inputs)
+
+        return library(run, *args)
+
+    for module in encoder.modules():
+        if "_gradient_checkpointing_func" in vars(module):
+            module._gradient_checkpointing_func = partial(within, module._gradient_checkpointing_func)
 
 
 def encode_packed(encoder: "PreTrainedModel", batch: Packed, every_layer: bool = False) -> Any:

@@ -215,6 +215,15 @@ def plan(features: Features, budget: int, order: IntArray | None = None) -> list
     return out
 
 
+def pieces_of(features: Features, rows: IntArray, pieces: int) -> list[IntArray]:
+    """The sequences `rows` in at most `pieces` parts of about as many units; a unit is never divided."""
+    if pieces == 1:
+        return [rows]
+    numbers = features.unit[rows]
+    order = np.unique(numbers)
+    return [rows[np.isin(numbers, part)] for part in np.array_split(order, min(pieces, len(order)))]
+
+
 def units(features: Features) -> int:
     """How many units (things that stay together) there are."""
     return int(1 + np.count_nonzero(features.unit[1:] != features.unit[:-1])) if features.sequences else 0

@@ -42,6 +42,9 @@ class Kind(Protocol):
     def loss(self, logits: "torch.Tensor", batch: "Packed") -> "torch.Tensor":
         """Mean loss of a batch over its items (sentences, words, questions)."""
 
+    def items(self, batch: "Packed") -> int:
+        """How many items the loss of a batch is the mean of."""
+
     def summary(self, logits: "torch.Tensor", batch: "Packed") -> "torch.Tensor":
         """What of the logits evaluation keeps: [S, k]."""
 

@@ -49,6 +49,11 @@ def loss(logits: torch.Tensor, batch: Packed) -> torch.Tensor:
     return nn.functional.cross_entropy(logits, batch.targets)
 
 
+def items(batch: Packed) -> int:
+    """Sentences or pairs."""
+    return len(batch.targets)
+
+
 def summary(logits: torch.Tensor, batch: Packed) -> torch.Tensor:
     """Log probabilities [n, labels]."""
     return logits.log_softmax(-1)

@@ -107,6 +107,11 @@ def loss(logits: torch.Tensor, batch: Packed) -> torch.Tensor:
     return nn.functional.cross_entropy(logits, batch.targets)
 
 
+def items(batch: Packed) -> int:
+    """Masked tokens."""
+    return len(batch.targets)
+
+
 def summary(logits: torch.Tensor, batch: Packed) -> torch.Tensor:
     """Negative log likelihood of each masked token in nats [S, 1]."""
     return nn.functional.cross_entropy(logits.float(), batch.targets, reduction="none")[:, None]

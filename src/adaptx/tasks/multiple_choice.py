@@ -56,6 +56,11 @@ def loss(logits: torch.Tensor, batch: Packed) -> torch.Tensor:
     return (partition[group] - scores)[right].sum() / right.sum().clamp(min=1)
 
 
+def items(batch: Packed) -> int:
+    """Examples whose label is known."""
+    return int((batch.targets == 1).sum())
+
+
 def summary(logits: torch.Tensor, batch: Packed) -> torch.Tensor:
     """The score of each choice [S, 1]."""
     return logits

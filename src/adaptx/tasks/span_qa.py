@@ -99,6 +99,11 @@ def loss(logits: torch.Tensor, batch: Packed) -> torch.Tensor:
     return (partition[0] + partition[1] - (logits * gold).sum()) / (2 * windows)
 
 
+def items(batch: Packed) -> int:
+    """Windows."""
+    return len(batch.cu_seqlens) - 1
+
+
 def summary(logits: torch.Tensor, batch: Packed) -> torch.Tensor:
     """Start and end scores [S, 2]."""
     return logits

@@ -62,6 +62,11 @@ def loss(logits: torch.Tensor, batch: Packed) -> torch.Tensor:
     return nn.functional.cross_entropy(logits, batch.targets, ignore_index=-100)
 
 
+def items(batch: Packed) -> int:
+    """Words whose tag is known."""
+    return int((batch.targets != -100).sum())
+
+
 def summary(logits: torch.Tensor, batch: Packed) -> torch.Tensor:
     """The best tag's index [S, 1]."""
     return logits.argmax(-1, keepdim=True)
