@@ -109,6 +109,7 @@ class Backbone:
 
     @property
     def hidden_size(self) -> int:
+        """Width of a hidden state."""
         return int(self.config.hidden_size)
 
     def weights(self, precision: str) -> "dict[str, torch.Tensor]":

@@ -28,10 +28,12 @@ class Stored:
 
     @property
     def recipe(self) -> Recipe:
+        """What was trained."""
         return self.manifest.recipe
 
     @property
     def ref(self) -> str:
+        """`LANG/TASK:METHOD@RUN`."""
         return self.manifest.ref
 
     @property

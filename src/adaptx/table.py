@@ -68,6 +68,7 @@ class System:
 
     @property
     def name(self) -> str:
+        """The row's reference, with its label where an adapter has several rows."""
         name = self.adapter.ref if self.adapter else f"none:{self.method}"
         return f"{name} ({self.label})" if self.label else name
 

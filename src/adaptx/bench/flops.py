@@ -40,6 +40,7 @@ class Geometry:
 
     @staticmethod
     def of(config: Any) -> "Geometry":
+        """The geometry of an encoder's configuration."""
         return Geometry(int(config.hidden_size), int(config.intermediate_size), int(config.num_hidden_layers))
 
     @property
@@ -58,6 +59,7 @@ class Flops:
 
     @property
     def total(self) -> float:
+        """Forward and backward together."""
         return self.forward + self.backward
 
 

@@ -101,6 +101,7 @@ class Saved:
 
     @property
     def bytes(self) -> int:
+        """All of it."""
         return sum(self.storages.values())
 
 

@@ -38,10 +38,12 @@ class Session:
 
     @property
     def device(self) -> torch.device:
+        """Where the model is."""
         return self.learner.model.device
 
     @property
     def packed(self) -> bool:
+        """Whether batches have no padding."""
         return self.learner.model.packable
 
     def parameters(self) -> dict[str, int]:

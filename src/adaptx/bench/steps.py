@@ -70,6 +70,7 @@ class Ticks:
 
     @property
     def seconds(self) -> list[float]:
+        """Wall seconds of each step."""
         return [b - a for a, b in zip(self.at, self.at[1:], strict=False)]
 
 

@@ -24,6 +24,7 @@ class Group:
 
     @property
     def label(self) -> str:
+        """The group's name in a table."""
         return self.spec.label
 
     def median(self, *path: str) -> float | None:

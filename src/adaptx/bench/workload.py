@@ -102,9 +102,11 @@ class TimedTokenizer:
         return getattr(self.inner, name)
 
     def encode(self, *arguments: Any, **named: Any) -> Any:
+        """The tokenizer's own `encode`, timed."""
         return self._timed(self.inner.encode, arguments, named)
 
     def encode_batch(self, *arguments: Any, **named: Any) -> Any:
+        """The tokenizer's own `encode_batch`, timed."""
         return self._timed(self.inner.encode_batch, arguments, named)
 
     def _timed(self, call: Any, arguments: Any, named: Any) -> Any:

@@ -37,10 +37,12 @@ class Features:
 
     @property
     def sequences(self) -> int:
+        """How many sequences there are."""
         return len(self.offsets) - 1
 
     @property
     def tokens(self) -> int:
+        """How many tokens there are, without padding."""
         return int(self.offsets[-1])
 
 
@@ -122,6 +124,7 @@ class Packed:
 
     @property
     def tokens(self) -> int:
+        """How many tokens there are, without padding."""
         return self.input_ids.shape[1]
 
     def to(self, device: torch.device) -> "Packed":

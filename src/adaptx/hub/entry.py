@@ -44,10 +44,12 @@ class Entry:
 
     @property
     def recipe(self) -> Recipe:
+        """What was trained, from its manifest."""
         return self.manifest.recipe
 
     @property
     def ref(self) -> str:
+        """`LANG/TASK:METHOD@RUN`."""
         return self.manifest.ref
 
     @property

@@ -29,6 +29,7 @@ def _prepare(encoder: PreTrainedModel) -> None:
 
 
 def move_like_backbone(encoder: PreTrainedModel) -> None:
+    """Move what was added to the device of the backbone."""
     encoder.to(encoder.embeddings.word_embeddings.weight.device)
 
 

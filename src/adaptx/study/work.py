@@ -33,6 +33,7 @@ class Outcome:
 
     @property
     def failed(self) -> bool:
+        """Whether the unit did not work."""
         return self.event == "failed"
 
 

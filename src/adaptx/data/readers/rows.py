@@ -46,6 +46,7 @@ class Record:
     get: Callable[[Column], object]
 
     def fault(self, why: str, fix: str = "") -> AdaptxError:
+        """The AX012 about this record, with its place."""
         return AdaptxError("AX012", self.place, why, fix)
 
 

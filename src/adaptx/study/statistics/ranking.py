@@ -34,6 +34,7 @@ class Selection:
 
     @property
     def gap(self) -> float:
+        """What choosing lost against the best."""
         return self.best - self.score
 
 
