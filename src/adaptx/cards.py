@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from adaptx import licences
+from adaptx import licences, snippets
 from adaptx.manifest import Manifest
 from adaptx.registry import Model
 from adaptx.units import count, duration
@@ -23,7 +23,6 @@ PIPELINES = {
     "retrieval": "sentence-similarity",
     "mlm": "fill-mask",
 }
-FOLDER = "path/to/this/folder"
 
 
 class Score(Model):
@@ -179,7 +178,8 @@ def _training(manifest: Manifest) -> str:
     if not manifest.origin:
         device = manifest.hardware.get("gpu") or manifest.hardware.get("cpu", "an unknown device")
         lines.append(
-            f"{count(cost.get('trainable_parameters', 0))} trainable weights, {cost['steps']} steps of at most "
+            f"{count(cost.get('trainable_parameters', 0))} trainable weights, "
+            f"{f'at most {r.limit:,} rows, ' if r.limit else ''}{cost['steps']} steps of at most "
             f"{r.optimiser.batch_tokens} tokens, peak learning rate {r.optimiser.lr:g}, {r.precision}, seed {r.seed}, "
             f"{duration(cost['seconds'].get('train', 0.0))} on {device} "
             f"({duration(sum(cost['seconds'].values()))} in all)."
@@ -201,27 +201,18 @@ def _terms(manifest: Manifest) -> str:
 
 def _loading(manifest: Manifest) -> str:
     r = manifest.recipe
-    parts = [f"## Loading\n\nWith adaptx: `adaptx predict {r.lang}/{r.task}:{r.method} TEXT`, or `adaptx eval LANG`."]
-    if r.family == "probe":
-        return parts[0] + " No other tool is needed: the backbone is unchanged, head.safetensors is all there is."
-    backbone = r.backbone.id if "/" in r.backbone.id else f"path/to/{r.backbone.name}"
-    model = f'model = AutoModel.from_pretrained("{backbone}")'
-    members = sorted({f.path.split("/")[1] for f in manifest.files if f.path.count("/") == 2})
-    code = {
-        "fusion": f"import adapters\nfrom transformers import AutoModel\n\n{model}\nadapters.init(model)\n"
-        f'for name in {members}:\n    model.load_adapter(f"{FOLDER}/adapter/{{name}}", use_safetensors=True)\n'
-        f'model.load_adapter_fusion("{FOLDER}/adapter", use_safetensors=True, set_active=True)',
-        "bottleneck": f"import adapters\nfrom transformers import AutoModel\n\n{model}\nadapters.init(model)\n"
-        f'model.set_active_adapters(model.load_adapter("{FOLDER}/adapter", use_safetensors=True))',
-        "lora": f"import peft\nfrom transformers import AutoModel\n\n{model}\n"
-        f'model = peft.PeftModel.from_pretrained(model, "{FOLDER}/adapter")',
-        "full": f'from transformers import AutoModel\n\nmodel = AutoModel.from_pretrained("{FOLDER}/adapter")',
-    }[r.family]
     headed = any(f.path == "head.safetensors" for f in manifest.files)
-    parts.append(
-        f"With {LIBRARY[r.family]} alone. {'The head is in head.safetensors.' if headed else 'It has no head.'}"
-        f"\n\n```python\n{code}\n```"
-    )
+    parts = [f"## Loading\n\nWith adaptx:\n\n```\n{_commands(manifest, headed)}\n```"]
+    if r.family == "probe":
+        return parts[0] + "\n\nNo other tool is needed: the backbone is unchanged, head.safetensors is all there is."
+    under = [p.ref for p in r.parent("stack")]
+    text = f" It was trained on top of {', '.join(under)}, which is loaded first." if under else ""
+    parts.append(f"With {LIBRARY[r.family]} alone.{text}\n\n```python\n{snippets.encoder(manifest)}\n```")
+    if code := snippets.head(manifest):
+        more = f" The heads of its {len(r.tasks)} tasks differ in name; this is the first." if r.tasks[1:] else ""
+        parts.append(f"Its head, after that. {snippets.outputs(manifest)}{more}\n\n```python\n{code}\n```")
+    elif not headed:
+        parts.append("It has no head.")
     if r.family != "full":
         parts.append(
             f"The backbone's weights have sha256 `{r.backbone.weights_sha256}`; on other weights of the same name the "
@@ -235,6 +226,19 @@ def _loading(manifest: Manifest) -> str:
     elif r.family in ("bottleneck", "fusion"):
         parts.append("transformers alone cannot run it: bottlenecks do not merge into the backbone's weights.")
     return "\n\n".join(parts)
+
+
+def _commands(manifest: Manifest, headed: bool) -> str:
+    r = manifest.recipe
+    ref = f"{r.lang}/{r.task}:{r.method}"
+    lines = [f"adaptx hub pull {ref} --hub HUB"]
+    if r.role == "language":
+        lines.append(f"adaptx train-adapter --lang {r.lang} --task TASK --stack {ref}")
+    else:
+        lines.append(f"adaptx eval LANG --adapter {ref}")
+    if headed and r.tasks and r.tasks[0].kind in snippets.INPUTS:
+        lines.append(f'adaptx predict {ref} "TEXT"')
+    return "\n".join(lines)
 
 
 def _citing(manifest: Manifest) -> str:
