@@ -66,7 +66,7 @@ def cell(settings: Settings, stack: Stack, task: Task, lang: str, precision: str
     files = backbones.locate(settings)
     for stored in stack.adapters:
         check_backbone(stored, files, allow_mismatch)
-    key = {
+    key: dict[str, Any] = {
         "stack": [s.manifest.run for s in stack.adapters],
         "backbone": files.weights_sha256,
         "task": task.id,
