@@ -200,6 +200,7 @@ def test_the_flag_writes_the_folder_and_says_how_to_score_it(place: Settings, tm
     assert (refused.code, refused.err.count("AX070")) == (1, 1)
     assert done.code == 0, done.err
     assert f"evaluate.py --prediction_folder {out / 'predictions'} --label_folder {out / 'labels'}" in done.err
+    assert "evaluate_one_task" in done.err, "one language alone is not what the script takes"
     accuracy = done.json["systems"][0]["tasks"]["toypairs"]["accuracy"]
     assert rescored(*(out / w / "toypairs" / "test-qaa.tsv" for w in ("labels", "predictions")), "retrieval") == {
         "accuracy": accuracy

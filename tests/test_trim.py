@@ -203,6 +203,8 @@ def test_adapters_cross_over_and_say_on_which_vocabulary_they_were_trained(
         assert said.body_sha256 == trimmed.body_sha256(files.folder / "model.safetensors")
         assert said.name == f"{files.name}.trim-en"
         assert said.id == files.id, "other tools load the adapter on the full backbone"
+        card = (made.folder / "README.md").read_text()
+        assert f"`{files.weights_sha256}`. The adapter loads on both." in card
     own = toy.made(away, method, name="toypos")
     assert own.manifest.run != made.manifest.run
     found = [store.find(full.store, ref, backbones.locate(s).name).manifest.run for s in (home, away)]

@@ -106,6 +106,7 @@ def _front(manifest: Manifest, scores: Sequence[Score]) -> dict[str, Any]:
     value: dict[str, Any] = {
         "library_name": LIBRARY.get(r.family, "adaptx"),
         "base_model": r.backbone.id if "/" in r.backbone.id else "",
+        "base_model_relation": ("finetune" if r.family == "full" else "adapter") if "/" in r.backbone.id else "",
         "language": r.lang.split("+"),
         **licences.front_matter(manifest.licences),
         "datasets": sorted({d.id for d in r.data if d.source == "hub"}),
@@ -217,6 +218,11 @@ def _loading(manifest: Manifest) -> str:
         parts.append(
             f"The backbone's weights have sha256 `{r.backbone.weights_sha256}`; on other weights of the same name the "
             "outputs differ."
+        )
+    if r.backbone.full_sha256:
+        parts.append(
+            f"The backbone has a part of the vocabulary of the one with sha256 `{r.backbone.full_sha256}`. "
+            + ("Token ids are those of the trimmed tokenizer." if r.family == "full" else "The adapter loads on both.")
         )
     if r.family == "lora":
         parts.append(

@@ -4,7 +4,8 @@
     DIR/predictions/<task>/test-<lang>.{tsv,json}     of a table with one row; with more: DIR/<row>/predictions/...
 
 One label a line (a class, the index of a choice or of the sentence found); tags: one a line, a blank line after each
-sentence; questions: SQuAD 1.1's nested JSON as labels, id -> answer as predictions. Knows finished scores, no model.
+sentence; questions: SQuAD 1.1's nested JSON as labels, id -> answer as predictions. The script reads the tasks that it
+knows, of each all languages; its function `evaluate_one_task` scores a single file. Knows finished scores, no model.
 Source: Hu et al. 2020 (XTREME), `evaluate.py` of its repository.
 """
 

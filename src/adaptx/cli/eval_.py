@@ -92,6 +92,8 @@ def evaluate(
         report.close()
     for predictions in xtreme.write(settings, result, export_xtreme) if export_xtreme else ():
         say(f"exported: evaluate.py --prediction_folder {predictions} --label_folder {export_xtreme}/labels")
+    if export_xtreme:
+        say("XTREME's evaluate.py wants every language of a task side by side; its evaluate_one_task scores one file.")
     if as_json:
         print_json(result.as_json())
     else:
