@@ -56,6 +56,17 @@ def test_the_front_matter_holds_what_the_hub_indexes(settings: Settings) -> None
     ModelCard(card)  # the library's own reader takes it
 
 
+@pytest.mark.parametrize(("method", "relation"), [("pfeiffer", "adapter"), ("lora", "adapter"), ("full", "finetune")])
+def test_the_front_matter_names_the_base_model_where_the_hub_has_it(
+    settings: Settings, method: str, relation: str
+) -> None:
+    local = hub_toy.small(settings, method=method)
+    assert not {"base_model", "base_model_relation"} & front(cards.render(local.manifest)).keys()
+    known = local.recipe.backbone.model_copy(update={"id": "org/bert"})
+    value = front(cards.render(hub_toy.small(settings, method=method, backbone=known).manifest))
+    assert (value["base_model"], value["base_model_relation"]) == ("org/bert", relation)
+
+
 def test_the_card_says_scores_cost_terms_and_how_to_load_and_cite(settings: Settings) -> None:
     stored = hub_toy.small(settings, data=(data("CC-BY-NC-4.0"),))
     card = cards.render(stored.manifest, [ZERO_SHOT])
@@ -121,12 +132,12 @@ def test_what_a_store_knows_of_other_languages_reaches_card_entry_and_search(
     (scores / "c.json").write_text("{")
     first = hub.push(settings, stored, str(tmp_path / "hub"))[0].entry
     assert [(s.lang, s.metric, s.value, s.kind) for s in first.scores] == [
-        ("qaa", "accuracy", 0.5, "tagging"),
         ("qaa", "f1", 0.25, "tagging"),
-    ]
+        ("qaa", "accuracy", 0.5, "tagging"),
+    ], "the leading metric first, as the evaluation gives them"
     assert "| qaa | toypos | f1 | 25.0 | 20.0 to 30.0 |" in (stored.folder / "README.md").read_text()
     (row,) = hub.search(str(tmp_path / "hub"), "toyish", settings.cache, {"qaa": "Toyish"})
-    assert row["zero_shot"][0]["value"] == 0.5
+    assert row["zero_shot"][0]["value"] == 0.25
 
 
 KEYS = ("theirs", "mine")

@@ -70,6 +70,8 @@ def info(
         print(f"  {score['task']} {score['lang']} {score['metric']} {value}  n {score['n']}  by {score['system']}")
     for parent in found["provenance"]:
         print(f"  {parent['how']} {parent['ref']}{'' if parent['on_hub'] else ' (not on this hub)'}")
+    for file in found["files"]:
+        print(f"  file {file['path']}  {size(file['bytes'])}  sha256 {file['sha256'][:16]}")
     for data in found["data"]:
         print(f"  {data['split']} {data['id']}  {data['rows']} rows  {data['licence']}")
 
@@ -160,7 +162,7 @@ def _warn(path: str, error: "AdaptxError") -> None:
 
 def _rows(rows: list[dict[str, Any]], as_json: bool, nothing: str) -> None:
     from adaptx.cli.screen import print_json
-    from adaptx.units import size
+    from adaptx.units import duration, size
 
     if as_json:
         print_json(rows)
@@ -171,11 +173,23 @@ def _rows(rows: list[dict[str, Any]], as_json: bool, nothing: str) -> None:
         from rich.table import Table
 
         view = Table(box=None, pad_edge=False)
-        for name in ("ref", "backbone", "licence", "size", "zero-shot", "pushed", "version"):
-            view.add_column(name, overflow="fold")
+        for name in ("ref", "backbone", "licence", "size", "cost", "own", "zero-shot", "pushed", "version"):
+            view.add_column(name, overflow="fold", justify="right" if name in ("size", "cost", "own") else "left")
         for r in rows:
-            best = max(r["zero_shot"], key=lambda s: s["value"], default=None)
-            shown = f"{best['task']} {best['lang']} {100 * best['value']:.1f}" if best else ""
-            cells = (r["ref"], r["backbone"], r["licence"], size(r["bytes"]), shown, r["pushed"][:10], r["version"])
+            cells = (
+                *(r["ref"], r["backbone"], r["licence"], size(r["bytes"])),
+                duration(r["seconds"]) if r["seconds"] else "",
+                "" if r["own"]["value"] is None else f"{100 * r['own']['value']:.1f}",
+                *(_zero_shot(r["zero_shot"]), r["pushed"][:10], r["version"]),
+            )
             view.add_row(*(cell.replace("[", "\\[") for cell in cells))
         Console(width=None if Console().is_terminal else 160).print(view, highlight=False)
+
+
+def _zero_shot(scores: list[dict[str, Any]]) -> str:
+    """The best system's leading score, in percent, for each language and task."""
+    leading = {(s["lang"], s["task"], s["system"]): s["value"] for s in reversed(scores)}  # the first metric leads
+    best: dict[tuple[str, str], float] = {}
+    for (lang, task, _), value in leading.items():
+        best[lang, task] = max(value, best.get((lang, task), 0.0))
+    return ", ".join(f"{lang} {task} {100 * value:.1f}" for (lang, task), value in sorted(best.items()))

@@ -136,8 +136,13 @@ def may_match(path: str, ref: Ref | None) -> bool:
 
 
 def as_row(entry: Entry) -> dict[str, Any]:
-    """What listings and the catalogue show of an entry; sizes in bytes, scores as fractions of one."""
+    """What listings and the catalogue show of an entry; sizes in bytes, scores as fractions of one.
+
+    `own`: the leading score on its own test set, on its dev set where that is all there is.
+    """
     m, r = entry.manifest, entry.recipe
+    split = max((s for s in m.metrics if m.metrics[s]), key=lambda s: (s.endswith("test"), s), default="")
+    metric, value = next(iter(m.metrics[split].items())) if split else ("", None)
     return {
         "ref": entry.ref,
         "lang": r.lang,
@@ -151,8 +156,10 @@ def as_row(entry: Entry) -> dict[str, Any]:
         "non_commercial": any(licences.non_commercial(x) for x in m.licences),
         "bytes": entry.bytes,
         "seconds": round(sum(m.cost.get("seconds", {}).values()), 1),
+        "device": str(m.hardware.get("gpu") or m.hardware.get("cpu", "")),
         "trainable": m.cost.get("trainable_parameters"),
         "metrics": m.metrics,
+        "own": {"split": split, "metric": metric, "value": value},
         "zero_shot": [s.model_dump() for s in entry.scores],
         "parents": [p.ref for p in r.parents],
         "signed": any(f.path == "signature.json" for f in entry.files),

@@ -27,7 +27,7 @@ def site(hub: str, out: Path, cache: Path, languages: dict[str, str], revision: 
 
 def page(entries: tuple[Entry, ...], hub: str, languages: dict[str, str]) -> str:
     """The HTML with the entries' rows, newest first, embedded as data."""
-    rows = [row(e) for e in reversed(entries)]
+    rows = [as_row(e) for e in reversed(entries)]
     codes = {r["lang"] for r in rows} | {z["lang"] for r in rows for z in r["zero_shot"]}
     value = {
         "hub": hub,
@@ -36,19 +36,6 @@ def page(entries: tuple[Entry, ...], hub: str, languages: dict[str, str]) -> str
         "rows": rows,
     }
     return TEMPLATE.read_text("utf-8").replace(PLACE, embedded(value))
-
-
-def row(entry: Entry) -> dict[str, Any]:
-    """What the page shows of a version: `own` is the leading score on its own test (or dev) set."""
-    known = as_row(entry)
-    splits = entry.manifest.metrics
-    name = next((s for s in sorted(splits, reverse=True) if splits[s]), "")  # test before dev
-    metric, value = next(iter(splits[name].items())) if name else ("", None)
-    return {**known, "own": {"split": name, "metric": metric, "value": value}, "device": _device(entry)}
-
-
-def _device(entry: Entry) -> str:
-    return str(entry.manifest.hardware.get("gpu") or entry.manifest.hardware.get("cpu", ""))
 
 
 def embedded(value: Any) -> str:

@@ -16,7 +16,10 @@ from adaptx.store import Stored
 
 
 def zero_shot(settings: Settings, stored: Stored) -> tuple[Score, ...]:
-    """Scores of stacks that end in the adapter or in one initialised from it, the newest of each, in a fixed order."""
+    """Scores of stacks that end in the adapter or in one initialised from it, the newest of each.
+
+    By language, task and system; the metrics of a task in its own order, the leading one first.
+    """
     root = settings.store
     runs = {stored.manifest.run} | {
         s.manifest.run
@@ -30,7 +33,7 @@ def zero_shot(settings: Settings, stored: Stored) -> tuple[Score, ...]:
         for score in _scores(path, runs, settings.registry):
             if (score.lang, score.task) != (stored.recipe.lang, stored.recipe.task):
                 out[score.lang, score.task, score.metric, score.system] = score
-    return tuple(out[k] for k in sorted(out))
+    return tuple(sorted(out.values(), key=lambda s: (s.lang, s.task, s.system)))
 
 
 def _scores(path: Path, runs: set[str], registry: Registry) -> Iterator[Score]:
