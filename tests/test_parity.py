@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from adaptx import backbones, methods
 from adaptx.backbones import Backbone
 from adaptx.config import Settings, resolve
 from adaptx.data.tokenize import Text
+from adaptx.engine import attention
 from adaptx.engine.attention import bucket_attention, masked_attention, packed_attention
 from adaptx.engine.model import Model, encode_packed, encode_padded, sentence_vectors, summarise
 from adaptx.engine.packing import Encoded, Features, Packed, collect, pack
@@ -193,13 +195,37 @@ def test_attention_over_buckets_equals_attention_under_a_mask_of_borders_with_it
     inputs = [torch.randn(batch.tokens, 64, generator=generator) for _ in range(3)]
     weight = torch.randn(batch.tokens, 64, generator=generator)
     found = []
-    for attention in (bucket_attention, masked_attention):
+    for mix in (bucket_attention, masked_attention):
         q, k, v = (x.clone().requires_grad_() for x in inputs)
-        out = attention(q, k, v, batch, 4)
+        out = mix(q, k, v, batch, 4)
         (out * weight).sum().backward()  # type: ignore[no-untyped-call]
         found.append([out.detach(), *(x.grad for x in (q, k, v) if x.grad is not None)])
     assert len(found[0]) == 4
     assert max(difference(a, b) for a, b in zip(*found, strict=True)) < 1e-5
+
+
+def test_the_flash_kernel_is_asked_for_what_attention_under_a_mask_of_borders_gives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def kernel(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cu_q: Any, cu_k: Any, *longest: int) -> torch.Tensor:
+        """[T, h, d] -> [T, h, d], as variable-length kernels are called."""
+        assert q.shape == (batch.tokens, 4, 16)
+        assert cu_q is cu_k
+        assert cu_q.dtype == torch.int32
+        assert longest == (60, 60)
+        parts = []
+        for a, b in pairwise(cu_q.tolist()):
+            one = [x[a:b].transpose(0, 1)[None] for x in (q, k, v)]
+            parts.append(nn.functional.scaled_dot_product_attention(*one)[0].transpose(0, 1))
+        return torch.cat(parts)
+
+    batch = pack(sequences([3, 60, 9, 10]), np.arange(4), 0, buckets=False)
+    q, k, v = torch.randn(3, batch.tokens, 64, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(attention, "varlen_kernel", lambda: kernel)
+    wanted = masked_attention(q, k, v, batch, 4)
+    assert difference(attention.varlen_attention(q, k, v, batch, 4), wanted) < 1e-5
+    monkeypatch.setattr(attention, "varlen_kernel", lambda: None)
+    assert torch.equal(attention.varlen_attention(q, k, v, batch, 4), wanted), "without a kernel the mask does it"
 
 
 def test_the_librarys_own_attention_is_back_when_the_block_ends_even_by_an_error(

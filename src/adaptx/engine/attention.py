@@ -7,7 +7,8 @@ T: tokens, H: hidden size, h: heads, d: H / h.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import Any, cast
 
 import torch
@@ -81,28 +82,34 @@ def bucket_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: P
         return cast(torch.Tensor, _BucketAttention.apply(q, k, v, batch, heads))  # type: ignore[no-untyped-call]
 
 
+@lru_cache(maxsize=1)
+def varlen_kernel() -> Callable[..., Any] | None:
+    """The variable-length flash kernel: torch's own (2.10 and later), or flash-attn's, or None where neither is."""
+    with suppress(ImportError):
+        from torch.nn.attention.varlen import varlen_attn
+
+        return cast(Callable[..., Any], varlen_attn)
+    with suppress(ImportError):
+        from flash_attn import flash_attn_varlen_func
+
+        return cast(Callable[..., Any], flash_attn_varlen_func)
+    return None
+
+
 def varlen_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: Packed, heads: int) -> torch.Tensor:
     """Attention on CUDA by the variable-length flash kernel (half precision only). q, k, v: [T, H] -> [T, H]."""
-    from torch.nn.attention.varlen import varlen_attn
-
-    shape = (q.shape[0], heads, -1)
-    half = q.dtype if q.dtype in (torch.float16, torch.bfloat16) else torch.bfloat16
-    mixed = varlen_attn(
-        q.view(shape).to(half),
-        k.view(shape).to(half),
-        v.view(shape).to(half),
-        batch.cu_seqlens,
-        batch.cu_seqlens,
-        batch.longest,
-        batch.longest,
-    )
-    return cast(torch.Tensor, mixed).reshape(q.shape[0], -1).to(q.dtype)
+    kernel = varlen_kernel()
+    if kernel is None:
+        return masked_attention(q, k, v, batch, heads)
+    shape, cu, longest = (q.shape[0], heads, -1), batch.cu_seqlens, batch.longest
+    mixed = kernel(q.view(shape), k.view(shape), v.view(shape), cu, cu, longest, longest)
+    return cast(torch.Tensor, mixed).reshape(q.shape[0], -1)
 
 
 def masked_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: Packed, heads: int) -> torch.Tensor:
-    """Attention in fp32 on CUDA (parity tests, old devices): one T x T mask of borders. q, k, v: [T, H] -> [T, H]."""
+    """Attention in fp32 on CUDA, or without a flash kernel: one T x T mask of borders. q, k, v: [T, H] -> [T, H]."""
     lengths = batch.cu_seqlens.diff().long()
-    owner = torch.repeat_interleave(torch.arange(len(lengths), device=q.device), lengths)
+    owner = torch.repeat_interleave(torch.arange(len(lengths), device=q.device), lengths, output_size=q.shape[0])
     q4, k4, v4 = (x.view(1, x.shape[0], heads, -1).transpose(1, 2) for x in (q, k, v))
     same = (owner[:, None] == owner)[None, None]
     mixed = torch.nn.functional.scaled_dot_product_attention(q4, k4, v4, attn_mask=same)

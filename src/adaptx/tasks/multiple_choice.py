@@ -51,9 +51,9 @@ def head(backbone: Backbone, labels: tuple[str, ...], task: Task) -> nn.Module:
 def loss(logits: torch.Tensor, batch: Packed) -> torch.Tensor:
     """Cross entropy over the choices of an example, in nats, mean over the examples whose label is known."""
     scores, group = logits[:, 0], batch.unit[batch.owner]
-    partition = log_partition(scores, group, int(batch.unit.max()) + 1)
+    partition = log_partition(scores, group, len(batch.unit))  # room for more groups than there are: no look at the GPU
     right = batch.targets == 1
-    return (partition[group] - scores)[right].sum() / right.sum().clamp(min=1)
+    return ((partition[group] - scores) * right).sum() / right.sum().clamp(min=1)
 
 
 def items(batch: Packed) -> int:
