@@ -304,6 +304,21 @@ def test_an_address_that_is_no_hub_is_said_to_be_none(settings: Settings, tmp_pa
     assert code_of(lambda: hub.pull(settings, SV, str(tmp_path), "not-hex")) == "AX070"
 
 
+def test_a_commit_names_nothing_on_a_hub_without_commits_and_a_version_narrows_every_command(
+    settings: Settings, elsewhere: Settings, place: Path
+) -> None:
+    first = hub.push(settings, hub_toy.small(settings), str(place))[0].entry
+    hub.push(settings, hub_toy.small(settings, noise=1), str(place))
+    assert code_of(lambda: hub.pull(elsewhere, SV, str(place), "a" * 40)) == "AX081"
+    assert hub.listing(str(place), settings.cache, "a" * 40) == []
+    for start in (first.version[:6], first.version[:40], first.version):
+        assert [r["version"] for r in hub.listing(str(place), settings.cache, start)] == [first.version[:16]]
+        assert [v.version for v in hub.verify(str(place), settings.cache, None, start)] == [first.version[:16]]
+        assert hub.info(str(place), SV, settings.cache, start)["version"] == first.version[:16]
+        assert hub.site(str(place), place / "index.html", settings.cache, {}, start)[1] == 1
+    assert hub.pull(elsewhere, SV, str(place), first.version[:40])[0].version == first.version
+
+
 def test_a_hub_that_cannot_be_written_says_so(settings: Settings, place: Path) -> None:
     place.write_text("a file where a folder should be")
     assert code_of(lambda: hub.push(settings, hub_toy.small(settings), str(place))) == "AX080"

@@ -197,14 +197,41 @@ def test_an_unsigned_adapter_is_refused_only_where_a_signature_is_required(
     assert hub.pull(elsewhere, Ref("sv", "anli"), place)[0].signed_by == ""
 
 
+def test_a_signature_that_came_later_reaches_a_store_that_has_the_adapter(
+    settings: Settings, keys: dict[str, tuple[Path, Path]], tmp_path: Path
+) -> None:
+    place, elsewhere = str(tmp_path / "hub"), replace(settings, store=tmp_path / "elsewhere")
+    stored = hub_toy.small(settings)
+    hub.push(settings, stored, place)
+    hub.pull(elsewhere, Ref("sv", "anli"), place)
+    hub.push(settings, stored, place, sign_with=keys["theirs"][0])
+
+    def pull(key: Path) -> hub.Pulled:
+        return hub.pull(elsewhere, Ref("sv", "anli"), place, trust=Trust((key,), required=True))[0]
+
+    assert code_of(lambda: pull(keys["mine"][1])) == "AX082"
+    assert not list(elsewhere.store.rglob("signature.json"))
+    again = pull(keys["theirs"][1])
+    assert not again.new and again.signed_by
+    assert (again.stored.folder / "signature.json").read_bytes() == (stored.folder / "signature.json").read_bytes()
+
+
+def test_a_refusal_over_a_signature_names_the_adapter(signed: Stored, keys: dict[str, tuple[Path, Path]]) -> None:
+    with pytest.raises(AdaptxError, match=signed.ref):
+        signing.check(signed.folder, Trust((keys["mine"][1],)), signed.ref)
+    (signed.folder / "signature.json").unlink()
+    with pytest.raises(AdaptxError, match=signed.ref):
+        signing.check(signed.folder, Trust((keys["mine"][1],), required=True), signed.ref)
+
+
 def test_a_signature_is_about_the_manifest_s_content_and_nothing_else(signed: Stored) -> None:
     path = signed.folder / "manifest.json"
     raw = json.loads(path.read_text())
-    known = signing.check(signed.folder, Trust())
+    known = signing.check(signed.folder, Trust(), signed.ref)
     path.write_text(json.dumps(raw))
-    assert signing.check(signed.folder, Trust()) == known, "white space is no content"
+    assert signing.check(signed.folder, Trust(), signed.ref) == known, "white space is no content"
     path.write_text(json.dumps({**raw, "notes": ["better than it is"]}))
-    assert code_of(lambda: signing.check(signed.folder, Trust())) == "AX082"
+    assert code_of(lambda: signing.check(signed.folder, Trust(), signed.ref)) == "AX082"
 
 
 @pytest.mark.parametrize(
@@ -215,7 +242,7 @@ def test_a_signature_is_about_the_manifest_s_content_and_nothing_else(signed: St
 def test_a_malformed_signature_is_no_signature(signed: Stored, change: dict[str, Any]) -> None:
     path = signed.folder / "signature.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    assert code_of(lambda: signing.check(signed.folder, Trust())) == "AX082"
+    assert code_of(lambda: signing.check(signed.folder, Trust(), signed.ref)) == "AX082"
 
 
 def test_a_key_file_that_is_none_is_said_to_be_none(settings: Settings, tmp_path: Path) -> None:

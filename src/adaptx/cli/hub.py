@@ -127,6 +127,8 @@ def pull(
         say(f"{'pulled and verified' if p.new else 'already in the store:'} {p.stored.ref}, {files} files")
         for note in p.notes:
             say(f"note: {note}")
+        if trust and not p.signed_by:
+            say("note: nobody has signed it; --require-signature refuses such adapters")
     print(f"{rows[-1]['ref']}  {done[-1].stored.folder}")
 
 

@@ -90,6 +90,7 @@ def verify(
     """Recompute everything about every version; the exit status is 1 where something does not hold."""
     from adaptx import hub
     from adaptx.cli.screen import print_json
+    from adaptx.errors import AdaptxError
     from adaptx.refs import parse_ref
 
     settings = o.Places(profile, None, None, cache).settings()
@@ -97,6 +98,8 @@ def verify(
     verdicts = hub.verify(address, settings.cache, only, revision, h.trusted(trust, require_signature))
     if as_json:
         print_json([vars(v) | {"parents_missing": list(v.parents_missing)} for v in verdicts])
+    if not verdicts:
+        raise AdaptxError("AX081", address, "it holds no such adapter, so there is nothing to verify.")
     for v in verdicts if not as_json else ():
         signed = f"  signed by {v.signed_by}" if v.signed_by else ""
         away = f"  builds on {', '.join(v.parents_missing)}, not here" if v.parents_missing else ""
@@ -120,11 +123,11 @@ def remove(
     """Take one run off a hub. Content of the last hour goes with a later removal, or with --purge."""
     from adaptx import hub as hubs
     from adaptx.cli.screen import print_json
-    from adaptx.hub.catalogue import version_of
+    from adaptx.hub.address import version_of
     from adaptx.refs import parse_ref
 
     settings = o.Places(profile, None, None, cache).settings()
-    gone, files = hubs.remove(hub, parse_ref(ref), settings.cache, version_of(version), purge)
+    gone, files = hubs.remove(hub, parse_ref(ref), settings.cache, version and version_of(version, "--version"), purge)
     if as_json:
         print_json({"removed": [{"ref": e.ref, "version": e.version} for e in gone], "files": files})
         return

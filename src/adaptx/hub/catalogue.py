@@ -8,7 +8,7 @@ from typing import Any
 
 from adaptx.errors import AdaptxError
 from adaptx.hub import entry as entries
-from adaptx.hub.address import open_hub
+from adaptx.hub.address import pinned
 from adaptx.hub.backend import Backend
 from adaptx.hub.entry import Entry, as_row
 from adaptx.refs import Ref
@@ -25,8 +25,8 @@ class Catalogue:
     faults: tuple[tuple[str, AdaptxError], ...]
 
 
-def read_all(hub: Backend, ref: Ref | None = None) -> Catalogue:
-    """Every entry, or those that `ref` may name. One damaged or hostile entry does not hide the others."""
+def read_all(hub: Backend, ref: Ref | None = None, version: str | None = None) -> Catalogue:
+    """Every entry, or those that `ref` and the start of a hash may name; a damaged one does not hide the others."""
     paths = [p for p in hub.paths(entries.FOLDER) if entries.may_match(p, ref)]
 
     def read(path: str) -> Entry | AdaptxError | None:
@@ -38,7 +38,12 @@ def read_all(hub: Backend, ref: Ref | None = None) -> Catalogue:
     with ThreadPoolExecutor(READERS) as pool:
         found = list(pool.map(read, paths))
     return Catalogue(
-        tuple(sorted((f for f in found if isinstance(f, Entry)), key=lambda e: (e.pushed, e.version))),
+        tuple(
+            sorted(
+                (f for f in found if isinstance(f, Entry) and f.version.startswith(version or "")),
+                key=lambda e: (e.pushed, e.version),
+            )
+        ),
         tuple((p, f) for p, f in zip(paths, found, strict=True) if isinstance(f, AdaptxError)),
     )
 
@@ -51,8 +56,8 @@ def find(
     Where entries for several backbones match, `backbone` decides. Raises AX081 where nothing matches, AX007 where
     several methods do, and what is wrong with an entry that is the only match.
     """
-    known = read_all(hub, ref)
-    found = [e for e in known.entries if version is None or e.version.startswith(version)]
+    known = read_all(hub, ref, version)
+    found = list(known.entries)
     if not found:
         if known.faults:
             raise known.faults[-1][1]
@@ -109,7 +114,8 @@ def search(
 ) -> list[dict[str, Any]]:
     """The rows that every word of `query` fits, newest first. `languages`: names by code, which can be searched too."""
     words = query.lower().replace("/", " ").replace(":", " ").split()
-    known = read_all(open_hub(hub, cache, revision))
+    backend, version = pinned(hub, cache, revision)
+    known = read_all(backend, version=version)
     for path, error in known.faults:
         warn(path, error)
     return [as_row(e) for e in reversed(known.entries) if matches(e, words, languages)]
@@ -117,8 +123,8 @@ def search(
 
 def info(hub: str, ref: Ref, cache: Path, revision: str | None = None) -> dict[str, Any]:
     """All versions that `ref` names, newest first, and for the newest its files, data and provenance."""
-    backend = open_hub(hub, cache, commit_of(revision))
-    found = find(backend, ref, version_of(revision), everything=True)
+    backend, version = pinned(hub, cache, revision)
+    found = find(backend, ref, version, everything=True)
     newest = found[-1]
     held = {e.manifest.run: e for e in read_all(backend).entries}
     return {
@@ -145,17 +151,3 @@ def provenance(entry: Entry, held: dict[str, Entry]) -> list[dict[str, Any]]:
                 seen.add(p.run)
                 queue.append(held[p.run])
     return out
-
-
-def commit_of(revision: str | None) -> str | None:
-    """`revision` where it is a commit (40 hex digits), None where it names a version or nothing."""
-    return revision if revision and len(revision) == 40 else None
-
-
-def version_of(revision: str | None) -> str | None:
-    """`revision` where it is a version's hash or a prefix of one. Raises AX070 for anything else."""
-    if revision is None or len(revision) == 40:
-        return None
-    if not 4 <= len(revision) <= 64 or set(revision) - set("0123456789abcdef"):
-        raise AdaptxError("AX070", f"--revision {revision}", "expected a version's hex digits or a commit's 40.")
-    return revision

@@ -17,7 +17,7 @@ from adaptx import atomic, manifest, store
 from adaptx.config import Settings
 from adaptx.errors import AdaptxError
 from adaptx.hub import catalogue, checks, signing, tensors
-from adaptx.hub.address import open_hub
+from adaptx.hub.address import pinned
 from adaptx.hub.backend import Backend
 from adaptx.hub.entry import Entry
 from adaptx.hub.signing import BELIEVE, Trust
@@ -57,10 +57,10 @@ def pull(
     in the place of other content of the same run. Raises AX007, AX081 (not there), AX020-AX023 (damaged, unsafe, for
     other weights), AX082 (signature), AX084 (the store holds other content).
     """
-    backend = open_hub(hub, settings.cache, catalogue.commit_of(revision))
+    backend, version = pinned(hub, settings.cache, revision)
     mine = backbone_here(settings)
     name = mine[0] if mine else None
-    (wanted,) = catalogue.find(backend, ref, catalogue.version_of(revision), name)
+    (wanted,) = catalogue.find(backend, ref, version, name)
     check_method(wanted, settings)
     if not allow_mismatch:
         check_backbone(wanted, mine)
@@ -126,12 +126,12 @@ def _pull(root: Path, hub: Backend, entry: Entry, trust: Trust, replace: bool, n
         stage = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}.", dir=target.parent))
         try:
             download(hub, entry, stage)
-            signed_by, new = signing.check(stage, trust), True
+            signed_by, new = signing.check(stage, trust, entry.ref), True
             _settle(stage, target, entry, replace)
         finally:
             shutil.rmtree(stage, ignore_errors=True)
     else:
-        signed_by = signing.check(target, trust)
+        signed_by = _signed(hub, entry, target, trust)
     stored = store.verified(target)
     record = {
         "hub": hub.url,
@@ -143,6 +143,20 @@ def _pull(root: Path, hub: Backend, entry: Entry, trust: Trust, replace: bool, n
     if new:
         atomic.write_json(root / ".pulled" / f"{entry.manifest.run}.json", record)
     return Pulled(stored, hub.url, entry.version, hub.revision, new, signed_by, notes)
+
+
+def _signed(hub: Backend, entry: Entry, target: Path, trust: Trust) -> str:
+    """Who signed what the store holds; a signature that only the hub has is checked and taken over."""
+    theirs = next((f for f in entry.files if f.path == signing.FILE), None)
+    if theirs is None or (target / signing.FILE).exists():
+        return signing.check(target, trust, entry.ref)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name[:40]}.", dir=target.parent) as temporary:
+        stage = Path(temporary)
+        shutil.copyfile(target / manifest.FILE, stage / manifest.FILE)
+        _fetch(hub, entry, theirs, stage / signing.FILE)
+        who = signing.check(stage, trust, entry.ref)
+        atomic.write_bytes(target / signing.FILE, (stage / signing.FILE).read_bytes())
+    return who
 
 
 def download(hub: Backend, entry: Entry, folder: Path) -> Stored:

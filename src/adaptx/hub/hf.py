@@ -162,8 +162,12 @@ def _reaching(repo: str) -> Iterator[None]:
         raise AdaptxError("AX081", f"hf://{repo}", "it has no such revision.") from None
     except (RepositoryNotFoundError, GatedRepoError, LocalTokenNotFoundError):
         raise AdaptxError("AX080", f"hf://{repo}", "it does not exist, or you may not see it.", login) from None
-    except (OfflineModeIsEnabled, LocalEntryNotFoundError, requests.ConnectionError, requests.Timeout) as error:
-        raise AdaptxError("AX060", f"hf://{repo}", f"the Hub did not answer ({type(error).__name__}).") from None
+    except OfflineModeIsEnabled:
+        raise AdaptxError("AX060", f"hf://{repo}", "HF_HUB_OFFLINE forbids to ask the Hub.", "Unset it.") from None
+    except (LocalEntryNotFoundError, requests.ConnectionError, requests.Timeout) as error:
+        raise AdaptxError(
+            "AX060", f"hf://{repo}", f"the Hub did not answer ({type(error).__name__}).", "Check the connection."
+        ) from None
     except HfHubHTTPError as error:
         code = _status(error)
         raise AdaptxError(

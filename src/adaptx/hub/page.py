@@ -8,7 +8,7 @@ from typing import Any
 
 from adaptx import atomic
 from adaptx.hub import catalogue
-from adaptx.hub.address import open_hub
+from adaptx.hub.address import pinned
 from adaptx.hub.entry import Entry, as_row
 
 TEMPLATE = Path(__file__).with_name("catalogue.html")
@@ -17,8 +17,8 @@ PLACE = "/*CATALOGUE*/null"
 
 def site(hub: str, out: Path, cache: Path, languages: dict[str, str], revision: str | None = None) -> tuple[Path, int]:
     """Write the catalogue of `hub` to `out` (an .html file, or a folder for index.html); its path and its versions."""
-    backend = open_hub(hub, cache, revision)
-    entries = catalogue.read_all(backend).entries
+    backend, version = pinned(hub, cache, revision)
+    entries = catalogue.read_all(backend, version=version).entries
     target = out if out.suffix in (".html", ".htm") else out / "index.html"
     shown = backend.url if not backend.url.startswith("file:") else ""  # a path of this machine tells readers nothing
     atomic.write_bytes(target, page(entries, shown, languages).encode())

@@ -23,7 +23,7 @@ def remove(
     found = catalogue.find(backend, ref, version, everything=True)
     refs = sorted({e.ref for e in found})
     if len({e.manifest.run for e in found}) > 1:
-        raise AdaptxError("AX007", ref, f"it names {len(refs)} runs: {', '.join(refs)}. Add :METHOD@RUN.")
+        raise AdaptxError("AX007", ref, f"it names {len(refs)} runs: {', '.join(refs)}.")
     blobs = {e.version: {backend.blob(e.place, f.path, f.sha256) for f in e.files} for e in found}
     own = [b for e in found for b in sorted(blobs[e.version]) if b.startswith(f"{e.place}/")]
     backend.delete([*(e.path for e in found), *own], f"Remove {', '.join(refs)}")

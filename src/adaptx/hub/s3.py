@@ -132,7 +132,9 @@ class Bucket:
                 "AX080", self.url, "access was denied.", "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, the bucket."
             ) from None
         except errors.ConnectionError as error:
-            raise AdaptxError("AX060", self.url, f"no answer ({type(error).__name__}).") from None
+            raise AdaptxError(
+                "AX060", self.url, f"no answer ({type(error).__name__}).", "Check the connection and AWS_ENDPOINT_URL."
+            ) from None
         except (errors.BotoCoreError, errors.ClientError, OSError) as error:
             raise AdaptxError(
                 "AX080", self.url, f"the service refused ({' '.join(str(error).split())[:200]})."

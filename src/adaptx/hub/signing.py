@@ -23,14 +23,25 @@ if TYPE_CHECKING:
 FILE = "signature.json"
 PREFIX = b"adaptx manifest v1\n"
 MAX_BYTES = 1 << 16
+MAKE = "Make one with: openssl genpkey -algorithm ed25519 -out KEY.pem"
+PUBLISH = "The signer makes it with: openssl pkey -in KEY.pem -pubout -out KEY.pub.pem"
 
 
 @dataclass(frozen=True)
 class Trust:
-    """Which signers are believed: PEM files with public keys; `required`: unsigned adapters are refused."""
+    """Which signers are believed: PEM files with public keys; `required`: unsigned adapters are refused.
+
+    Raises AX082 where a signature is required and no key is given: anyone can sign.
+    """
 
     keys: tuple[Path, ...] = ()
     required: bool = False
+
+    def __post_init__(self) -> None:
+        if self.required and not self.keys:
+            raise AdaptxError(
+                "AX082", "--require-signature", "no trusted key was given: anyone can sign.", "Add --trust KEY."
+            )
 
 
 BELIEVE = Trust()
@@ -45,9 +56,9 @@ def sign(folder: Path, key: Path) -> str:
     try:
         private = serialization.load_pem_private_key(_read(key), None)
     except (ValueError, TypeError):
-        raise AdaptxError("AX082", key, "not a PEM file with an unencrypted private key.") from None
+        raise AdaptxError("AX082", key, "not a PEM file with an unencrypted private key.", MAKE) from None
     if not isinstance(private, Ed25519PrivateKey):
-        raise AdaptxError("AX082", key, "not an Ed25519 key.")
+        raise AdaptxError("AX082", key, "not an Ed25519 key.", MAKE)
     public = private.public_key().public_bytes_raw()
     value = {
         "schema_version": 1,
@@ -61,17 +72,15 @@ def sign(folder: Path, key: Path) -> str:
     return key_id(public)
 
 
-def check(folder: Path, trust: Trust) -> str:
+def check(folder: Path, trust: Trust, shown: str) -> str:
     """Who signed the adapter: the key's id, empty where nobody did and nobody had to.
 
     A signature that is there must be right; where keys are given it must be by one of them. Raises AX082.
     """
     if not (folder / FILE).is_file():
         if trust.required:
-            raise AdaptxError("AX082", folder.name[:24], "it is not signed.")
+            raise AdaptxError("AX082", shown, "it is not signed.", "Pull it without --require-signature.")
         return ""
-    if trust.required and not trust.keys:
-        raise AdaptxError("AX082", "--require-signature", "no trusted key was given: anyone can sign.")
     _package()
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -84,13 +93,12 @@ def check(folder: Path, trust: Trust) -> str:
             raise ValueError("another algorithm or key id")
         Ed25519PublicKey.from_public_bytes(public).verify(signature, _message(folder))
     except InvalidSignature:
-        raise AdaptxError("AX082", FILE, "it is not this manifest's signature.") from None
+        raise AdaptxError("AX082", shown, "its signature is not that of its manifest.", "Do not use it.") from None
     except (KeyError, TypeError, ValueError, binascii.Error) as error:
-        raise AdaptxError("AX082", FILE, f"not a signature ({error}).") from None
+        raise AdaptxError("AX082", shown, f"its {FILE} holds no signature ({error}).", "Do not use it.") from None
     if trust.keys and public not in [public_key(k).public_bytes_raw() for k in trust.keys]:
-        raise AdaptxError(
-            "AX082", raw["key_id"], "the adapter is signed with a key that is not among the trusted ones."
-        )
+        why = f"it is signed with the key {raw['key_id']}, which is not among the trusted ones."
+        raise AdaptxError("AX082", shown, why, "Give the signer's public key with --trust, if you trust the signer.")
     return key_id(public)
 
 
@@ -103,9 +111,9 @@ def public_key(path: Path) -> "Ed25519PublicKey":
     try:
         key = serialization.load_pem_public_key(_read(path))
     except ValueError:
-        raise AdaptxError("AX082", path, "not a PEM file with a public key.") from None
+        raise AdaptxError("AX082", path, "not a PEM file with a public key.", PUBLISH) from None
     if not isinstance(key, Ed25519PublicKey):
-        raise AdaptxError("AX082", path, "not an Ed25519 key.")
+        raise AdaptxError("AX082", path, "not an Ed25519 key.", PUBLISH)
     return key
 
 

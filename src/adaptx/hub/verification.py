@@ -8,7 +8,7 @@ from adaptx import manifest
 from adaptx.errors import AdaptxError
 from adaptx.hub import catalogue, checks, signing
 from adaptx.hub import entry as entries
-from adaptx.hub.address import open_hub
+from adaptx.hub.address import pinned
 from adaptx.hub.backend import Backend
 from adaptx.hub.download import download
 from adaptx.hub.entry import Entry
@@ -44,9 +44,9 @@ def verify(
     folder = Path(address.removeprefix("file://")).expanduser()
     if "://" not in address.removeprefix("file://") and (folder / manifest.FILE).is_file():
         return (_folder(folder, trust),)
-    hub = open_hub(address, cache, revision)
-    known = catalogue.read_all(hub, ref)
-    runs = {e.manifest.run for e in (known.entries if ref is None else catalogue.read_all(hub).entries)}
+    hub, version = pinned(address, cache, revision)
+    known = catalogue.read_all(hub, ref, version)
+    runs = {e.manifest.run for e in (catalogue.read_all(hub) if ref or version else known).entries}
     strangers = [p for p in hub.paths(entries.FOLDER) if not entries.may_match(p, None)] if ref is None else []
     return (
         *(_entry(hub, e, trust, runs) for e in known.entries),
@@ -59,7 +59,7 @@ def _entry(hub: Backend, entry: Entry, trust: Trust, runs: set[str]) -> Verdict:
     with tempfile.TemporaryDirectory() as temporary:
         try:
             download(hub, entry, Path(temporary))
-            signed_by = signing.check(Path(temporary), trust)
+            signed_by = signing.check(Path(temporary), trust, entry.ref)
         except AdaptxError as error:
             return Verdict(entry.ref, entry.version[:16], False, entry.bytes, error.code, f"{error.given}: {error.why}")
     missing = _missing(entry.recipe, runs)
@@ -69,7 +69,7 @@ def _entry(hub: Backend, entry: Entry, trust: Trust, runs: set[str]) -> Verdict:
 def _folder(folder: Path, trust: Trust) -> Verdict:
     try:
         stored = checks.check_folder(folder)
-        signed_by = signing.check(folder, trust)
+        signed_by = signing.check(folder, trust, stored.ref)
     except AdaptxError as error:
         return Verdict(folder.name, "", False, 0, error.code, f"{error.given}: {error.why}")
     above = folder.resolve().parents
