@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 import hub_toy
 import toy
+from adaptx import cli
 from adaptx.cli import hub as commands
 from adaptx.config import Settings
 from adaptx.errors import AdaptxError
@@ -109,6 +110,14 @@ def test_an_entry_that_cannot_be_read_is_mentioned(twins: Settings, place: str, 
     done("push", "sv/anli", place)
     next((tmp_path / "hub" / "entries").rglob("*.json")).write_text("{}")
     assert "left out entries/" in call("list", "--hub", place).stderr
+
+
+@pytest.mark.parametrize(
+    "verb", ["hub push", "hub pull", "hub info", "hub remove", "export", "show", "predict", "eval"]
+)
+def test_help_shows_the_whole_form_of_a_reference(verb: str) -> None:
+    shown = CliRunner().invoke(cli.app, [*verb.split(), "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    assert "LANG/TASK[:METHOD][@RUN]" in shown.stdout
 
 
 def test_faults_have_codes(twins: Settings, place: str, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ def evaluate(
     lang: Annotated[str, typer.Argument(help="Language to score on, e.g. fi.")],
     adapter: Annotated[
         list[str] | None,
-        typer.Option("--adapter", help="Only these adapters, LANG/TASK[:METHOD][@RUN]; may be given several times."),
+        typer.Option("--adapter", help=f"Only these adapters, {o.REF}; may be given several times."),
     ] = None,
     tasks: Annotated[str | None, typer.Option("--tasks", help="Only these tasks, separated by commas.")] = None,
     stack: o.StackRefs = None,

@@ -9,7 +9,7 @@ from adaptx.cli import options as o
 
 
 def export(
-    ref: Annotated[str, typer.Argument(help="LANG/TASK[:METHOD][@RUN].")],
+    ref: Annotated[str, typer.Argument(help=f"{o.REF}.")],
     merged: Annotated[Path, typer.Option("--merged", help="New folder for a plain transformers checkpoint.")],
     profile: o.Profile = None,
     store: o.Store = None,

@@ -9,7 +9,7 @@ from adaptx.cli.train import train_job
 
 
 def fuse(
-    refs: Annotated[list[str], typer.Argument(help="Two or more bottleneck adapters, LANG/TASK[:METHOD][@RUN].")],
+    refs: Annotated[list[str], typer.Argument(help=f"Two or more bottleneck adapters, {o.REF}.")],
     task: Annotated[str, typer.Option("--task", help="Target task that the fusion is trained on, e.g. udpos.")],
     lang: Annotated[str, typer.Option("--lang", help="Language of its training rows.")] = "en",
     seed: o.Seed = 0,

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adaptx.cli.options import REF
+
 if TYPE_CHECKING:
     from adaptx.hub import Trust
 
 HUB_PANEL = "The hub"
 ADDRESS = "A folder, file:///PATH, s3://BUCKET/PREFIX or hf://ORG/NAME."
-Reference = Annotated[str, typer.Argument(help="LANG/TASK[:METHOD][@RUN].")]
+Reference = Annotated[str, typer.Argument(help=f"{REF}.")]
 Hub = Annotated[str, typer.Option("--hub", envvar="ADAPTX_HUB", help=ADDRESS, rich_help_panel=HUB_PANEL)]
 Revision = Annotated[
     str | None,

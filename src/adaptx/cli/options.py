@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from adaptx.config import RunOptions, Settings
 
+REF = "LANG/TASK[:METHOD]\\[@RUN]"  # in a help text [@...] is markup unless escaped
 PLACES, TRAINING, OUTPUT = "Where things are", "Training", "Output"
 
 Profile = Annotated[
@@ -130,7 +131,7 @@ StackRefs = Annotated[
     str | None,
     typer.Option(
         "--stack",
-        help="Frozen adapters to stand on, LANG/TASK[:METHOD][@RUN], bottom up, separated by commas.",
+        help=f"Frozen adapters to stand on, {REF}, bottom up, separated by commas.",
         rich_help_panel=TRAINING,
     ),
 ]

@@ -9,7 +9,7 @@ from adaptx.cli import options as o
 
 
 def predict(
-    ref: Annotated[str, typer.Argument(help="LANG/TASK[:METHOD][@RUN] of an adapter with a head.")],
+    ref: Annotated[str, typer.Argument(help=f"{o.REF} of an adapter with a head.")],
     texts: Annotated[
         list[str] | None,
         typer.Argument(help="Texts; a pair is two texts with ' ||| ' between; words are separated by spaces."),

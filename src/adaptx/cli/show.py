@@ -8,7 +8,7 @@ from adaptx.cli import options as o
 
 
 def show(
-    ref: Annotated[str, typer.Argument(help="LANG/TASK[:METHOD][@RUN].")],
+    ref: Annotated[str, typer.Argument(help=f"{o.REF}.")],
     store: o.Store = None,
     as_json: o.AsJson = False,
     debug: o.Debug = False,
