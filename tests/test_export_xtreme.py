@@ -129,6 +129,7 @@ SUFFIX = {"toyqa": ("span_qa", "json"), "toypos": ("tagging", "tsv"), "toypairs"
           "toynli": ("classification", "tsv")}  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:.*seems not to be NE tag")
 def test_the_exported_files_scored_by_xtremes_definition_give_our_numbers(place: Settings, tmp_path: Path) -> None:
     toy.made(place, "pfeiffer", edit=lively)
     result = evaluated(place)
