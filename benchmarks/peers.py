@@ -2,12 +2,12 @@
 
 Peers: `adapters` with its AdapterTrainer and `peft` with the Transformers Trainer; full fine-tuning with the Trainer.
 default   the trainers' own defaults: fp32, batches of 8, sentences in random order
-tuned     the best that a careful user gets: bf16, batches of as many sentences as adaptx's token budget holds, sentences
-          of like length together, dropout switched off (adaptx trains adapters without); the fastest row counts
+tuned     the best that a careful user gets: bf16, batches of as many sentences as adaptx's token budget holds,
+          sentences of like length together, dropout off (adaptx trains adapters without); the fastest row counts
 All systems train the same shape, on the same weights and sentences, and take turns; a system's first step of a turn is
-not counted. Tokens are real ones: padding is not work. The ceiling is the rate of this machine's own bf16 matrix products of
-the encoder's shapes, measured between the turns, at 4 floating point operations a weight and token (6 for full
-fine-tuning: the weights' own gradients).
+not counted. Tokens are real ones: padding is not work. The ceiling is the rate of this machine's own bf16 matrix
+products of the encoder's shapes, measured between the turns, at 4 floating point operations a weight and token (6 for
+full fine-tuning: the weights' own gradients).
 """
 
 import argparse
@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ def ours(world: World, method: str) -> System:
 
         options = loop.LoopOptions(1, world.budget, 1e-4, SEED, max_steps=steps)
         loop.train(model, loop.Hooks(lambda _: work, loss, None, report), options)
-        return [(b[0] - a[0], b[1] - a[1]) for a, b in zip(seen, seen[1:], strict=False)]
+        return [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(seen)]
 
     return System(f"adaptx {method}", method, "adaptx", turn, 5)
 
@@ -230,7 +231,7 @@ def peer(world: World, name: str, method: str, role: str, kind: type[Trainer], m
         )
         with contextlib.redirect_stdout(None):
             trainer.train()
-        seconds = [b - a for a, b in zip(watch.at, watch.at[1:], strict=False)]
+        seconds = [b - a for a, b in pairwise(watch.at)]
         return list(zip(seconds, padder.tokens[1:steps], strict=True))
 
     return System(f"{name}, {role}, {size} sentences", method, role, turn, 5 if size >= 32 else 9)

@@ -127,11 +127,11 @@ def train(model: Model, hooks: Hooks, options: LoopOptions, folder: Path | None 
                 now.step, now.batch, now.tokens = now.step + 1, now.batch + 1, now.tokens + tokens
                 due = time.monotonic() - saved_at >= options.checkpoint_seconds
                 keep = folder is not None and (due or interrupted.is_set())
-                if stepper.waiting >= stepper.most or keep or now.batch == len(plan) or now.step == steps:
+                due_to_read = stepper.waiting >= stepper.most or now.batch == len(plan) or now.step == steps
+                if due_to_read or keep or not now.losses:
                     now.losses += stepper.losses()
                 now.train_seconds += time.monotonic() - began
-                if now.losses:
-                    hooks.report(now, steps, now.tokens / now.train_seconds)
+                hooks.report(now, steps, now.tokens / now.train_seconds)
                 if folder and keep:
                     _save(folder, weights, best, optimiser, now, options)
                     saved_at = time.monotonic()
