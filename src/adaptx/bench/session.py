@@ -24,6 +24,8 @@ LIBRARIES = (
     "tokenizers",
     "safetensors.torch",
 )
+# What the libraries themselves import late, on the first adapter.
+LATE = {"bottleneck": ("adapters.wrappers",), "lora": ("peft.tuners.lora", "bitsandbytes")}
 
 
 @dataclass
@@ -53,12 +55,22 @@ class Session:
             "trainable": count(methods.trainable(model.encoder)),
             "head": count(dict(model.heads.named_parameters())),
             "total": count(dict(model.encoder.named_parameters())),
+            "body": body(model.encoder.config),
         }
+
+
+def body(config: Any) -> int:
+    """Weights of the encoder's layers, embeddings and adapters apart: what the cost of a token grows with.
+
+    4 H^2 + 2 H F in linears, 9 H + F in their biases and the two LayerNorms (Devlin et al. 2019).
+    """
+    h, f = int(config.hidden_size), int(config.intermediate_size)
+    return int(config.num_hidden_layers) * (4 * h * h + 2 * h * f + 9 * h + f)
 
 
 def open_session(settings: Settings, spec: Spec) -> Session:
     """Read, load, tokenise and attach. Raises AX051 where the method has no packed form or no such optimiser."""
-    _import_libraries(settings, spec)
+    import_libraries(settings, spec)
     clock, baseline = Clock(), memory.resident()[0]
     with clock("read"):
         job = workload.job_of(settings, spec)
@@ -79,11 +91,12 @@ def open_session(settings: Settings, spec: Spec) -> Session:
     return Session(spec, job, learner, clock, baseline)
 
 
-def _import_libraries(settings: Settings, spec: Spec) -> None:
+def import_libraries(settings: Settings, spec: Spec) -> None:
     """Load what the measurement will need, so that the baseline has it and no phase pays for it."""
-    for name in LIBRARIES:
+    method = settings.registry.method(spec.method)
+    for name in (*LIBRARIES, *LATE.get(method.family, ())):
         import_module(name)
-    methods.family(settings.registry.method(spec.method))
+    methods.family(method)
 
 
 def origin(job: Job) -> dict[str, Any]:

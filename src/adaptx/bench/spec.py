@@ -52,8 +52,8 @@ class Spec(Model):
     lengths: str | None = None
     batch_tokens: int | None = None  # None: the task's
     limit: int | None = None  # training examples
-    warm_up: int = 2  # steps before the measured ones
-    steps: int = 10  # measured steps; target: at most this many
+    warm_up: int = 0  # steps before the measured ones
+    steps: int = 0  # measured steps
     target_score: float | None = None
     adapters: int | None = None
     epochs: float | None = None
@@ -75,12 +75,13 @@ class Spec(Model):
     @property
     def name(self) -> str:
         """The file name of its result, without ending: readable first, then unique."""
+        turn = f"s{self.seed}" if self.what == "accuracy" else f"r{self.repetition}"
         parts = [self.what, self.label, self.shape or self.backbone.rpartition("/")[2], self.task, self.precision]
-        return f"{'-'.join(parts)}-r{self.repetition}-{self.digest[:10]}".replace("+", "_")
+        return f"{'-'.join(parts)}-{turn}-{self.digest[:10]}".replace("+", "_")
 
     def group(self) -> "Spec":
         """The same measurement whatever its repetition (accuracy: whatever its seed)."""
-        return self.model_copy(update={"repetition": 0, **({"seed": 0} if self.what == "accuracy" else {})})
+        return self.model_copy(update={"repetition": 0, "seed": 0})
 
 
 def parse_label(text: str) -> dict[str, Any]:

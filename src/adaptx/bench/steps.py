@@ -34,6 +34,7 @@ class Ticks:
     counters: energy.Gpu | None
     meter: energy.Meter | None = None
     at: list[float] = field(default_factory=list)
+    busy: list[float] = field(default_factory=list)  # processor seconds of the process so far
     losses: list[float] = field(default_factory=list)
     used: int = 0
     between: int = 0  # allocated between two steps
@@ -44,7 +45,7 @@ class Ticks:
         if self.counters is not None:
             self.meter = energy.Meter(self.counters.joules)
         self._settle()
-        self.at.append(time.perf_counter())
+        self._note()
         if not self.warm_up and self.meter:
             self.meter.start()
 
@@ -53,7 +54,7 @@ class Ticks:
         border = now.step in (self.warm_up, self.last)
         if border:
             self._settle()  # so that no work of the warm-up falls into the window, and none of the last step out of it
-        self.at.append(time.perf_counter())
+        self._note()
         self.losses.append(now.losses[-1])
         if self.meter and now.step == self.warm_up:
             self.meter.start()
@@ -64,9 +65,19 @@ class Ticks:
         if self.counters is not None and border:
             self.used = max(self.used, self.counters.used_bytes())
 
+    def _note(self) -> None:
+        self.at.append(time.perf_counter())
+        self.busy.append(time.process_time())
+
     def _settle(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+    @property
+    def cpu_share(self) -> float:
+        """Processor time over wall time and threads in the measured steps: well below 1, others used the processor."""
+        at, busy = self.at[self.warm_up :], self.busy[self.warm_up :]
+        return (busy[-1] - busy[0]) / (at[-1] - at[0]) / torch.get_num_threads()
 
     @property
     def seconds(self) -> list[float]:
@@ -118,6 +129,7 @@ def measure(settings: Settings, spec: Spec) -> dict[str, Any]:
             "tokens": [b.tokens for b in measured],
             "examples": [b.examples for b in measured],
             "losses": ticks.losses,
+            "cpu_share": ticks.cpu_share,
             **statistics.summary(seconds),
         },
         "tokens_per_s": sum(b.tokens for b in measured) / sum(seconds),

@@ -8,7 +8,7 @@ from typing import Any
 from adaptx.bench import statistics
 from adaptx.bench.prices import Prices
 from adaptx.bench.results import hardware_name
-from adaptx.bench.spec import Spec
+from adaptx.bench.spec import COMPARED, Spec
 
 Record = dict[str, Any]
 Key = tuple[Spec, str]
@@ -39,14 +39,25 @@ def _at(value: Any, path: Sequence[str]) -> Any:
     return value
 
 
+def machine(record: Record) -> str:
+    """The machine that a record was made on; an accuracy record's run may have been trained before, on another."""
+    made: dict[str, Any] = record.get("trained_on") or record["provenance"]
+    return hardware_name(made["hardware"])
+
+
 def groups(records: Sequence[Record], what: str) -> list[Group]:
-    """Records of one sort by measurement and machine, in the order in which they first appear."""
+    """Records of one sort by measurement and machine, methods in the order in which they are compared."""
     found: dict[Key, list[Record]] = {}
     for record in records:
         if record["what"] == what:
             spec = Spec.model_validate(record["spec"]).group()
-            found.setdefault((spec, hardware_name(record["provenance"]["hardware"])), []).append(record)
-    return [Group(spec, machine, tuple(rows)) for (spec, machine), rows in found.items()]
+            found.setdefault((spec, machine(record)), []).append(record)
+    out = [Group(spec, where, tuple(rows)) for (spec, where), rows in found.items()]
+    return sorted(out, key=lambda g: (_place(g.spec.method), g.label))
+
+
+def _place(method: str) -> int:
+    return COMPARED.index(method) if method in COMPARED else len(COMPARED)
 
 
 def cost_row(group: Group, prices: Prices) -> dict[str, Any]:
@@ -79,11 +90,76 @@ def cost_row(group: Group, prices: Prices) -> dict[str, Any]:
         "memory_bytes": group.median("memory", "peak_bytes"),
         "reserved_bytes": group.median("memory", "peak_reserved_bytes"),
         "weights_bytes": group.median("memory", "weights_bytes"),
+        "gradient_bytes": group.median("memory", "gradient_bytes"),
         "optimiser_bytes": group.median("memory", "optimiser_bytes"),
         "activation_bytes": group.median("memory", "activation_bytes"),
+        "baseline_bytes": group.median("memory", "baseline_rss_bytes"),
+        "outside_bytes": group.median("outside", "max_rss_bytes"),
+        "busy": [r["steps"]["cpu_share"] for r in group.records],
         "joules_per_k_tokens": _energy(group),
         "usd_per_m_tokens": None if hourly is None or not rate else hourly * 1e6 / rate / 3600,
         "seconds": {k: group.median("seconds", k) for k in group.records[0]["seconds"]},
+    }
+
+
+def accuracy_row(group: Group, prices: Prices) -> dict[str, Any]:
+    """One line of the accuracy table: mean and standard deviation over seeds of the leading metric on the test set."""
+    first = group.records[0]
+    leading = first["accuracy"]["leading"]
+    scores = [r["accuracy"]["metrics"][leading] for r in group.records]
+    seconds = group.median("train_seconds") or 0.0
+    hourly = prices.per_hour(first["trained_on"]["hardware"])
+    return {
+        "method": group.spec.method,
+        "label": group.label,
+        "machine": group.machine,
+        "backbone": group.spec.backbone,
+        "task": group.spec.task,
+        "lang": first["accuracy"]["lang"],
+        "n": first["accuracy"]["n"],
+        "metric": leading,
+        "note": first["accuracy"]["note"],
+        "seeds": len(scores),
+        "scores": scores,
+        "mean": plain.fmean(scores),
+        "sd": plain.stdev(scores) if len(scores) > 1 else None,
+        "train_seconds": seconds,
+        "tokens_per_s": group.median("tokens_per_s"),
+        "memory_bytes": group.median("memory", "peak_bytes"),
+        "trainable_parameters": group.median("parameters", "trainable"),
+        "adapter_bytes": group.median("disk", "adapter_bytes"),
+        "usd": None if hourly is None else hourly * seconds / 3600,
+    }
+
+
+def target_row(group: Group) -> dict[str, Any]:
+    """One line of the table of times to a score; the time is None unless every repetition reached it."""
+    found = [r["target"] for r in group.records]
+    return {
+        "label": group.label,
+        "machine": group.machine,
+        "task": group.spec.task,
+        "metric": found[0]["metric"],
+        "score": group.spec.target_score,
+        "repetitions": len(found),
+        "reached": sum(t["reached"] for t in found),
+        "seconds": group.median("target", "seconds"),
+        "tokens": group.median("target", "tokens"),
+        "best": max(point["score"] for t in found for point in t["curve"]),
+    }
+
+
+def serve_row(group: Group) -> dict[str, Any]:
+    """One line of the table of adapters held ready."""
+    return {
+        "label": group.label,
+        "machine": group.machine,
+        "backbone": group.spec.shape or group.spec.backbone,
+        "adapters": group.median("serve", "adapters"),
+        "weights_bytes": group.median("serve", "weights_bytes"),
+        "resident_bytes": group.median("serve", "resident_growth_bytes"),
+        "attach_seconds": group.median("serve", "attach_seconds"),
+        "switch_seconds": group.median("serve", "switch_seconds"),
     }
 
 

@@ -1,28 +1,29 @@
-"""The columns of the cost table: what stands in them, and whether more or less of it is better."""
+"""The columns of the report's tables: what stands in them, and whether more or less of it is better."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from adaptx.units import count, size
+from adaptx.units import count, duration, size
 
 Row = dict[str, Any]
-UP, DOWN = "↑", "↓"
+Better = Literal["", "higher", "lower"]
+ARROWS = {"": "", "higher": " ↑", "lower": " ↓"}
 
 
 @dataclass(frozen=True)
 class Column:
-    """`text` of a row; `better`: whether higher or lower values are; `value`: what is sorted and compared by."""
+    """`text` of a row; `better`: whether higher or lower values are; `key`: what it sorts by, where not by its text."""
 
     title: str
     text: Callable[[Row], str]
-    better: Literal["", "higher", "lower"] = ""
-    value: Callable[[Row], Any] | None = None
+    better: Better = ""
+    key: Callable[[Row], Any] | None = None
 
     @property
     def heading(self) -> str:
-        """The title with an arrow that points where it gets better."""
-        return self.title + {"": "", "higher": f" {UP}", "lower": f" {DOWN}"}[self.better]
+        """The title with an arrow that points to where it gets better."""
+        return self.title + ARROWS[self.better]
 
 
 def known(value: Any, show: Callable[[Any], str]) -> str:
@@ -30,34 +31,90 @@ def known(value: Any, show: Callable[[Any], str]) -> str:
     return "–" if value is None else show(value)
 
 
-def milliseconds(seconds: float) -> str:
-    return f"{1000 * seconds:.0f}" if seconds >= 0.1 else f"{1000 * seconds:.1f}"
-
-
-def column(title: str, key: str, show: Callable[[Any], str], better: Literal["", "higher", "lower"] = "") -> Column:
+def column(title: str, key: str, show: Callable[[Any], str] = str, better: Better = "") -> Column:
     """A column of one field."""
     return Column(title, lambda r: known(r[key], show), better, lambda r: r[key])
 
 
+def milliseconds(seconds: float) -> str:
+    """Seconds as milliseconds, three digits or so."""
+    return f"{1000 * seconds:.0f}" if seconds >= 0.1 else f"{1000 * seconds:.1f}"
+
+
+def share(value: float) -> str:
+    """A share of one in percent."""
+    return f"{100 * value:.0f} %"
+
+
+def score(row: Row) -> str:
+    """Mean and standard deviation over seeds, in percent."""
+    spread = known(row["sd"], lambda v: f" ± {100 * v:.1f}") if row["sd"] is not None else ""
+    return f"{100 * row['mean']:.1f}{spread}"
+
+
 COST = (
-    Column("method", lambda r: r["label"]),
-    Column("n", lambda r: str(r["repetitions"])),
+    column("method", "label"),
+    column("n", "repetitions"),
     column("trained weights", "trainable_parameters", count, "lower"),
     column("on disk", "adapter_bytes", size, "lower"),
-    Column(
-        "ms a step (median, p90, sd)",
-        lambda r: ", ".join(known(r["step_seconds"][k], milliseconds) for k in ("median", "p90", "sd")),
-        "lower",
-        lambda r: r["step_seconds"]["median"],
-    ),
+    Column("ms a step", lambda r: milliseconds(r["step_seconds"]["median"]), "lower"),
+    Column("p90", lambda r: milliseconds(r["step_seconds"]["p90"]), "lower"),
+    Column("sd", lambda r: known(r["step_seconds"]["sd"], milliseconds), "lower"),
     column("tokens/s", "tokens_per_s", lambda v: f"{v:.0f}", "higher"),
     column("examples/s", "examples_per_s", lambda v: f"{v:.1f}", "higher"),
-    column("utilisation", "utilisation", lambda v: f"{100 * v:.0f} %", "higher"),
+    column("utilisation", "utilisation", share, "higher"),
     column("peak memory", "memory_bytes", size, "lower"),
+    column("J/1k tokens", "joules_per_k_tokens", lambda v: f"{v:.1f}", "lower"),
+    column("$/1M tokens", "usd_per_m_tokens", lambda v: f"{v:.4f}", "lower"),
+)
+MEMORY = (
+    column("method", "label"),
+    column("peak", "memory_bytes", size, "lower"),
+    column("reserved", "reserved_bytes", size, "lower"),
+    column("weights", "weights_bytes", size, "lower"),
+    column("gradients", "gradient_bytes", size, "lower"),
     column("optimiser", "optimiser_bytes", size, "lower"),
     column("activations", "activation_bytes", size, "lower"),
-    column("J/1k tokens", "joules_per_k_tokens", lambda v: f"{v:.1f}", "lower"),
-    column("$/1M tokens", "usd_per_m_tokens", lambda v: f"{v:.3f}", "lower"),
+    column("baseline", "baseline_bytes", size),
+    column("outside", "outside_bytes", size),
+    column("counted/formula", "flops_ratio", lambda v: f"{v:.2f}"),
+    column("executed", "utilisation_executed", share, "higher"),
+)
+PHASES = ("start", "read", "load", "tokenise", "attach", "train", "evaluate", "save")
+SECONDS = (
+    column("method", "label"),
+    *(
+        Column(name, lambda r, name=name: known(r["seconds"].get(name), lambda v: f"{v:.1f}"), "lower")  # type: ignore[misc]
+        for name in PHASES
+    ),
+)
+ACCURACY = (
+    column("method", "label"),
+    Column("seeds", lambda r: str(r["seeds"])),
+    Column("score", score, "higher", lambda r: r["mean"]),
+    Column("metric", lambda r: r["metric"]),
+    column("training time", "train_seconds", duration, "lower"),
+    column("tokens/s", "tokens_per_s", lambda v: f"{v:.0f}", "higher"),
+    column("peak memory", "memory_bytes", size, "lower"),
+    column("trained weights", "trainable_parameters", count, "lower"),
+    column("$ a run", "usd", lambda v: f"{v:.4f}", "lower"),
+)
+TARGET = (
+    column("method", "label"),
+    column("n", "repetitions"),
+    column("dev score wanted", "score", lambda v: f"{100 * v:.0f}"),
+    Column("reached", lambda r: f"{r['reached']} of {r['repetitions']}", "higher"),
+    column("training time", "seconds", duration, "lower"),
+    column("tokens", "tokens", count, "lower"),
+    column("best dev score", "best", lambda v: f"{100 * v:.1f}", "higher"),
+)
+SERVE = (
+    column("method", "label"),
+    column("adapters", "adapters", lambda v: f"{v:.0f}"),
+    column("weights", "weights_bytes", size, "lower"),
+    column("resident growth", "resident_bytes", size, "lower"),
+    column("attach, s each", "attach_seconds", lambda v: f"{v:.3f}", "lower"),
+    column("switch, ms", "switch_seconds", milliseconds, "lower"),
 )
 
 

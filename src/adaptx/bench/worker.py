@@ -6,6 +6,7 @@ The file holds {"result": ...} or {"error": {code, given, why, fix}}. Nothing is
 import json
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def perform(order: dict[str, Any]) -> dict[str, Any]:
     spec = Spec.model_validate(order["spec"])
     try:
         settings = Places(**order["places"]).settings(spec)
-        measure = MEASURES[spec.what]()
+        measure = import_module(f"adaptx.bench.{spec.what}").measure
         began = time.monotonic()
         result = measure(settings, spec)
     except AdaptxError as error:
@@ -40,14 +41,6 @@ def perform(order: dict[str, Any]) -> dict[str, Any]:
     seconds = {"start": began - order["spawned"], **result.pop("seconds")}
     return {"result": results.record(spec, settings, seconds, result)}
 
-
-def _steps() -> Any:
-    from adaptx.bench import steps
-
-    return steps.measure
-
-
-MEASURES = {"steps": _steps}
 
 if __name__ == "__main__":
     sys.exit(main())

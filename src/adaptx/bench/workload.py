@@ -30,7 +30,7 @@ def options_of(spec: Spec) -> RunOptions:
         seed=spec.seed,
         limit=spec.limit,
         epochs=spec.epochs,
-        max_steps=spec.warm_up + spec.steps if spec.what in ("steps", "target") else None,
+        max_steps=spec.warm_up + spec.steps if spec.what == "steps" else None,
         batch_tokens=spec.batch_tokens,
         precision=spec.precision,
         **rest,

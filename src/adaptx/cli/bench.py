@@ -8,8 +8,8 @@ import typer
 from adaptx.cli import options as o
 
 if TYPE_CHECKING:
-    from adaptx.bench.harness import Outcome
-    from adaptx.bench.spec import Spec
+    from adaptx.bench.plan import Block
+    from adaptx.config import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,64 +17,68 @@ app = typer.Typer(
     epilog="Example: adaptx bench cost --methods full,pfeiffer,lora --max-steps 10",
 )
 PLAN = "What is measured"
+Methods = Annotated[
+    str | None,
+    typer.Option("--methods", help="METHOD[+8bit][+padded], separated by commas, or all.", rich_help_panel=PLAN),
+]
+Tasks = Annotated[str | None, typer.Option("--tasks", help="Task ids, separated by commas.", rich_help_panel=PLAN)]
+Lang = Annotated[str | None, typer.Option("--lang", help="Language of the training data.", rich_help_panel=PLAN)]
+Precisions = Annotated[
+    str | None,
+    typer.Option("--precision", envvar="ADAPTX_PRECISION", help="auto, fp32, bf16, or several.", rich_help_panel=PLAN),
+]
+BatchTokens = Annotated[
+    str | None,
+    typer.Option(
+        "--batch-tokens", envvar="ADAPTX_BATCH_TOKENS", help="Tokens a batch, or several.", rich_help_panel=PLAN
+    ),
+]
+Rows = Annotated[int | None, typer.Option("--limit", min=1, help="Training examples.", rich_help_panel=PLAN)]
+Minutes = Annotated[
+    float | None, typer.Option("--minutes", help="Start nothing new after so many.", rich_help_panel=PLAN)
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be measured.", rich_help_panel=PLAN)]
 Out = Annotated[
     Path | None,
     typer.Option("--out", help="Folder of results (default: STORE/bench/DAY-MACHINE).", rich_help_panel=o.OUTPUT),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be measured.", rich_help_panel=PLAN)]
-Repeats = Annotated[
-    int, typer.Option("--repeats", min=1, help="Processes a measurement, interleaved.", rich_help_panel=PLAN)
-]
-
-
-def _listed(text: str) -> list[str]:
-    """The parts of a comma-separated value."""
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _numbers(text: str | None, option: str) -> list[int | None]:
-    """The numbers of a comma-separated value; one None without a value. Raises AX070."""
-    from adaptx.errors import AdaptxError
-
-    if text is None:
-        return [None]
-    try:
-        return [int(part) for part in _listed(text)]
-    except ValueError:
-        raise AdaptxError("AX070", f"{option} {text}", "expected numbers, separated by commas.") from None
 
 
 @app.command("cost", epilog="Example: adaptx bench cost --methods full,pfeiffer,lora --max-steps 10 --repeats 3")
 def cost(
-    methods: Annotated[
-        str,
-        typer.Option("--methods", help="METHOD[+8bit][+padded], separated by commas, or all.", rich_help_panel=PLAN),
-    ] = "all",
-    tasks: Annotated[
-        str, typer.Option("--tasks", help="Task ids, separated by commas.", rich_help_panel=PLAN)
-    ] = "udpos",
-    lang: Annotated[str, typer.Option("--lang", help="Language of the training data.", rich_help_panel=PLAN)] = "en",
-    layouts: Annotated[str, typer.Option("--layouts", help="packed, padded or both.", rich_help_panel=PLAN)] = "packed",
-    precisions: Annotated[
-        str,
-        typer.Option(
-            "--precision", envvar="ADAPTX_PRECISION", help="auto, fp32, bf16, or several.", rich_help_panel=PLAN
-        ),
-    ] = "auto",
-    batch_tokens: Annotated[
+    suite: Annotated[
         str | None,
         typer.Option(
-            "--batch-tokens", envvar="ADAPTX_BATCH_TOKENS", help="Tokens a batch, or several.", rich_help_panel=PLAN
+            "--suite", help="cpu, gpu or a YAML file; the flags below change all of it.", rich_help_panel=PLAN
         ),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Training examples.", rich_help_panel=PLAN)] = 2000,
+    methods: Methods = None,
+    tasks: Tasks = None,
+    lang: Lang = None,
+    layouts: Annotated[
+        str | None, typer.Option("--layouts", help="packed, padded or both.", rich_help_panel=PLAN)
+    ] = None,
+    precision: Precisions = None,
+    batch_tokens: BatchTokens = None,
+    shapes: Annotated[
+        str | None,
+        typer.Option("--shapes", help="Random weights of these sizes, e.g. xlm-roberta-large.", rich_help_panel=PLAN),
+    ] = None,
+    lengths: Annotated[
+        str | None, typer.Option("--lengths", help="With shapes: nli, or tokens a sequence.", rich_help_panel=PLAN)
+    ] = None,
+    limit: Rows = None,
     max_steps: Annotated[
-        int, typer.Option("--max-steps", min=1, help="Measured steps a process.", rich_help_panel=PLAN)
-    ] = 10,
+        int | None, typer.Option("--max-steps", min=1, help="Measured steps a process.", rich_help_panel=PLAN)
+    ] = None,
     warm_up: Annotated[
-        int, typer.Option("--warm-up", min=0, help="Steps before the measured ones.", rich_help_panel=PLAN)
-    ] = 2,
-    repeats: Repeats = 3,
+        int | None, typer.Option("--warm-up", min=0, help="Steps before the measured ones.", rich_help_panel=PLAN)
+    ] = None,
+    repeats: Annotated[
+        int | None,
+        typer.Option("--repeats", min=1, help="Processes a measurement, interleaved.", rich_help_panel=PLAN),
+    ] = None,
+    minutes: Minutes = None,
     dry_run: DryRun = False,
     out: Out = None,
     profile: o.Profile = None,
@@ -91,42 +95,160 @@ def cost(
 
     The same command goes on where it was interrupted: what lies in the folder of results is not measured again.
     """
-    from adaptx import backbones
     from adaptx.bench import plan
-    from adaptx.bench.harness import repeated
+
+    settings = o.Places(profile, store, data_root, cache, registry, backbone, device).settings()
+    sizes = _listed(shapes)
+    blocks = plan.suite(suite, settings).blocks if suite else (plan.Block(shapes=tuple(sizes or ())),)
+    flags: dict[str, Any] = {
+        "methods": _methods(methods),
+        "tasks": _listed(tasks),
+        "lang": lang,
+        "layouts": _listed(layouts),
+        "precision": _listed(precision),
+        "batch_tokens": _numbers(batch_tokens, "--batch-tokens"),
+        "shapes": sizes,
+        "lengths": _listed(lengths),
+        "limit": limit,
+        "steps": max_steps,
+        "warm_up": warm_up,
+        "repeats": repeats,
+    }
+    _carry_out(plan.changed(blocks, **flags), settings, out, minutes, dry_run, as_json)
+
+
+@app.command("accuracy", epilog="Example: adaptx bench accuracy --methods full,pfeiffer,lora --seeds 0,1,2")
+def accuracy(
+    suite: Annotated[
+        str, typer.Option("--suite", help="A suite or a YAML file; flags change all of it.", rich_help_panel=PLAN)
+    ] = "accuracy",
+    methods: Methods = None,
+    tasks: Tasks = None,
+    lang: Lang = None,
+    target: Annotated[
+        str | None, typer.Option("--target", help="Language that is scored.", rich_help_panel=PLAN)
+    ] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", help="Numbers, three at least.", rich_help_panel=PLAN)] = None,
+    precision: Precisions = None,
+    batch_tokens: BatchTokens = None,
+    limit: Rows = None,
+    epochs: Annotated[
+        float | None, typer.Option("--epochs", help="Passes over the training data.", rich_help_panel=PLAN)
+    ] = None,
+    minutes: Minutes = None,
+    dry_run: DryRun = False,
+    out: Out = None,
+    profile: o.Profile = None,
+    store: o.Store = None,
+    data_root: o.DataRoot = None,
+    cache: o.Cache = None,
+    registry: o.RegistryDir = None,
+    backbone: o.BackboneName = None,
+    device: o.Device = "auto",
+    as_json: o.AsJson = False,
+    debug: o.Debug = False,
+) -> None:
+    """Train every method to the end with several seeds and score it in the target language.
+
+    Runs are kept in the store and found again, by this command and by every other.
+    """
+    from adaptx.bench import plan
+    from adaptx.errors import AdaptxError
+
+    settings = o.Places(profile, store, data_root, cache, registry, backbone, device).settings()
+    numbers = _numbers(seeds, "--seeds")
+    if numbers is not None and len(set(numbers)) < 3:
+        raise AdaptxError("AX070", f"--seeds {seeds}", "a spread needs three seeds at least.")
+    wanted = _listed(tasks)
+    blocks = [b for b in plan.suite(suite, settings).blocks if b.what == "accuracy"]
+    if wanted is not None:
+        blocks = [
+            b.model_copy(update={"tasks": (t,)})
+            for t in wanted
+            for b in [next((b for b in blocks if t in b.tasks), blocks[0])]
+        ]
+    flags: dict[str, Any] = {
+        "methods": _methods(methods),
+        "lang": lang,
+        "target_lang": target,
+        "seeds": numbers,
+        "precision": _listed(precision),
+        "batch_tokens": _numbers(batch_tokens, "--batch-tokens"),
+        "limit": limit,
+        "epochs": epochs,
+    }
+    _carry_out(plan.changed(blocks, **flags), settings, out, minutes, dry_run, as_json)
+
+
+@app.command("report", epilog="Example: adaptx bench report benchmarks/results/2026-11-25-amd-epyc-2c")
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of results; one report over all of them.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of report.html and report.md (default: the first).")
+    ] = None,
+    registry: o.RegistryDir = None,
+    as_json: o.AsJson = False,
+    debug: o.Debug = False,
+) -> None:
+    """Write the report of measured results: one HTML file that works offline, and the same as Markdown.
+
+    Results that do not say where they come from are refused.
+    """
+    from adaptx.bench import pages, prices, report, results
+    from adaptx.cli.screen import print_json
+
+    value = report.analyse(results.read_all(folders), prices.load(registry))
+    files = pages.write(value, out or folders[0])
+    if as_json:
+        print_json({"files": [f.as_posix() for f in files], **report.as_json(value)})
+    else:
+        print("\n".join(map(str, files)))
+
+
+def _listed(text: str | None) -> list[str] | None:
+    """The parts of a comma-separated value; None without one."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _methods(text: str | None) -> list[str] | None:
     from adaptx.bench.spec import COMPARED
 
-    backbones.quiet()
-    settings = o.Places(profile, store, data_root, cache, registry, backbone, device).settings()
-    ask = plan.Ask(
-        methods=COMPARED if methods == "all" else _listed(methods),
-        tasks=_listed(tasks),
-        lang=lang,
-        layouts=_listed(layouts),
-        precisions=_listed(precisions),
-        batch_tokens=_numbers(batch_tokens, "--batch-tokens"),
-        limit=limit,
-        steps=max_steps,
-        warm_up=warm_up,
-    )
-    specs = repeated(plan.cost(ask, settings), repeats)
-    _carry_out(specs, settings, out, dry_run, as_json)
+    return list(COMPARED) if text == "all" else _listed(text)
 
 
-def _carry_out(specs: "list[Spec]", settings: Any, out: Path | None, dry_run: bool, as_json: bool) -> None:
+def _numbers(text: str | None, option: str) -> list[int] | None:
+    """The numbers of a comma-separated value. Raises AX070."""
+    from adaptx.errors import AdaptxError
+
+    try:
+        return None if text is None else [int(part) for part in _listed(text) or ()]
+    except ValueError:
+        raise AdaptxError("AX070", f"{option} {text}", "expected numbers, separated by commas.") from None
+
+
+def _carry_out(
+    blocks: "list[Block]", settings: "Settings", out: Path | None, minutes: float | None, dry_run: bool, as_json: bool
+) -> None:
     """Run a plan and print what it gave; exit 1 where a measurement failed."""
+    import time
+
     from adaptx import backbones
-    from adaptx.bench import harness, results
+    from adaptx.bench import harness, plan, results
     from adaptx.bench.places import Places
     from adaptx.cli.screen import print_json, say
 
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    backbones.quiet()
     folder = out or settings.store / "bench" / results.folder_name(backbones.pick_device(settings.device))
+    specs, notes = plan.expand(blocks, settings)
+    for note in notes:
+        say(f"note: {note}")
     if dry_run:
         names = [s.name for s in specs]
         print_json({"folder": folder.as_posix(), "runs": names}) if as_json else print("\n".join(names))
         return
     say(f"{settings.describe()} · {len(specs)} measurements into {folder}")
-    outcome = harness.run(specs, Places.of(settings), folder, _tell)
+    outcome = harness.run(specs, Places.of(settings), folder, _tell, deadline)
     _print(outcome, folder, settings, as_json)
     if outcome.failed:
         raise typer.Exit(1)
@@ -142,17 +264,19 @@ def _tell(event: str, values: dict[str, Any]) -> None:
         say(f"FAILED {spec.name}: {values['message']}")
 
 
-def _print(outcome: "Outcome", folder: Path, settings: Any, as_json: bool) -> None:
-    from adaptx.bench import prices, summary
-    from adaptx.cli.screen import print_json
+def _print(outcome: Any, folder: Path, settings: "Settings", as_json: bool) -> None:
+    """Tables of what a plan gave, or everything as one document."""
+    from adaptx.bench import prices, report, tables
+    from adaptx.cli.screen import print_json, say
 
-    table = prices.load(settings.registry.overlay)
-    rows = [summary.cost_row(g, table) for g in summary.groups(outcome.records, "steps")]
+    value = report.analyse(outcome.records, prices.load(settings.registry.overlay))
     if as_json:
-        value = {"runs": outcome.records, "table": rows, "failed": outcome.failed, "folder": folder.as_posix()}
-        print_json({**value, "left": [s.name for s in outcome.left]})
+        left = [s.name for s in outcome.left]
+        print_json({"runs": outcome.records, **report.as_json(value), "failed": outcome.failed, "left": left,
+                    "folder": folder.as_posix()})  # fmt: skip
         return
-    from adaptx.bench.tables import COST, plain
-
-    print(plain(COST, rows))
+    for title, columns, rows in report.tables_of(value):
+        print(f"{title}\n{tables.plain(columns, rows)}\n")
     print(folder)
+    if outcome.left:
+        say(f"{len(outcome.left)} measurements are left; the same command goes on with them")
