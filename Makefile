@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: install demo test lint clean
+.PHONY: install demo bench test check docs minimum lint clean
 
 install: $(VENV)/.installed
 
@@ -18,12 +18,35 @@ demo: install
 	$(BIN)/adaptx eval fi --tasks udpos,panx,tatoeba --limit 1000
 
 lint: install
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff check src tests docs
 	$(BIN)/mypy
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadscope -m "not real and not slow"
 	$(BIN)/pytest -m "real or slow"
 
+# The gates: what a change must not break by accident, in minutes. `make test` runs them too.
+check: lint
+	$(BIN)/pytest -q tests/test_layers.py tests/test_gates.py tests/test_gates_help.py tests/test_api.py \
+		tests/test_docs.py tests/test_readme.py tests/test_wheel.py \
+		tests/test_cli.py::test_commands_and_their_options_are_the_frozen_ones
+	@echo "check: ruff, mypy --strict, layers, module cap, commands, registry, docstrings, deprecations, help, manual, wheel: all hold"
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
+# The unit tests on the oldest direct dependencies that pyproject.toml allows; downloads them into an environment of its own.
+minimum:
+	$(PYTHON) -m venv $(VENV)-minimum
+	$(VENV)-minimum/bin/pip install --quiet uv
+	$(VENV)-minimum/bin/uv pip install --quiet --python $(VENV)-minimum/bin/python --resolution lowest-direct -e '.[local]'
+	$(VENV)-minimum/bin/uv pip install --quiet --python $(VENV)-minimum/bin/python pytest pytest-timeout pytest-xdist
+	$(VENV)-minimum/bin/pytest -n 2 --dist loadscope -m "not real and not slow"
+
+# Training speed against `adapters` and `peft` with their trainers, in one process; the last line has the ratios.
+bench: install
+	$(BIN)/python benchmarks/peers.py
+
 clean:
-	rm -rf $(VENV) dist build
+	rm -rf $(VENV) $(VENV)-minimum dist build site

@@ -96,3 +96,48 @@ main()
     assert rows > 0
     shipped = {p.stem for p in (ROOT / "configs" / "tasks").glob("*.yaml")}
     assert {t["task"] for t in json.loads(rest)} == shipped
+
+
+@pytest.fixture(scope="module")
+def clean(wheel: Path) -> Path:
+    """An environment into which the wheel was installed by pip; its dependencies are those of this one, but no more.
+
+    A plain path in a .pth file makes packages importable without reading that folder's own .pth files, so an editable
+    install of the checkout stays out of sight.
+    """
+    folder = wheel.parent / "clean"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=120)
+    python = folder / "bin" / "python"
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
+    done = subprocess.run([*install, str(wheel)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    [site] = (folder / "lib").glob("python*/site-packages")
+    (site / "dependencies.pth").write_text("".join(f"{p}\n" for p in sys.path if p.endswith("site-packages")))
+    return folder
+
+
+def test_an_installed_wheel_runs_the_two_commands_outside_the_checkout(
+    clean: Path, world: toy.World, tmp_path: Path
+) -> None:
+    environment = {
+        **{"PATH": f"{clean / 'bin'}:/usr/bin:/bin", "HOME": str(tmp_path), "NO_COLOR": "1", "OMP_NUM_THREADS": "1"},
+        **{"HF_HUB_OFFLINE": "1", "ADAPTX_BACKBONE": str(world.backbone("bert")), "ADAPTX_DEVICE": "cpu"},
+        **{"ADAPTX_LIMIT": "24", "ADAPTX_MAX_STEPS": "2", "ADAPTX_PRECISION": "fp32"},
+    }
+
+    def typed(line: str) -> str:
+        command = [str(clean / "bin" / "adaptx"), *line.split()]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    where = "import adaptx, adaptx.registry as r; print(adaptx.__file__, r.configs_folder())"
+    python = [str(clean / "bin" / "python"), "-c", where]
+    places = subprocess.run(python, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+    assert all(p.startswith(str(clean)) for p in places.split())
+    assert typed("--version").startswith("adaptx ")
+    assert typed("train-adapter --lang sv --task anli").startswith("sv/anli:pfeiffer@")
+    table = typed("eval fi")
+    assert "Zero-shot on fi" in table
+    assert all(task in table for task in ("udpos", "panx", "tydiqa", "tatoeba"))
+    assert "sv/anli" in table

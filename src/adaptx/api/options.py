@@ -5,6 +5,7 @@ find the same run under the same circumstances.
 """
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -113,6 +114,7 @@ def progress_shown(shown: bool) -> "Iterator[Report]":
     from adaptx.training import silent
 
     backbones.quiet()
+    warnings.filterwarnings("ignore", "IProgress not found")  # tqdm's, in a notebook without ipywidgets
     if not shown:
         yield silent
         return
