@@ -78,3 +78,37 @@ def test_the_examples_work_where_they_are_cheap(
             if done.code:
                 failed[shlex.join(words)] = done.err[-600:]
     assert failed == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("trian-adapter", "train-adapter"),
+        ("hub psh", "push"),
+        ("study rn", "run"),
+        ("eval fi --task udpos", "--tasks"),
+        ("train-adapter --lang sv --task anli --methd lora", "--method"),
+    ],
+)
+def test_a_mistyped_verb_or_option_is_answered_with_what_was_meant(line: str, meant: str) -> None:
+    done = shop.call(*line.split())
+    assert (done.code, done.out) == (2, "")
+    assert meant in done.err
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "meant"),
+    [
+        ("explain AX12", "AX070", "AX012"),
+        ("train-adapter --lang sv --task anlo", "AX002", "anli"),
+        ("train-adapter --lang Swedish --task anli", "AX001", "sv"),
+        ("train-adapter --lang sv --task anli --method lorra", "AX003", "lora"),
+        ("show sv//anli", "AX005", "sv/anli"),
+    ],
+)
+def test_a_mistyped_name_is_answered_with_what_was_meant(line: str, code: str, meant: str) -> None:
+    done = shop.call(*line.split())
+    assert done.code == 1
+    assert code in done.err
+    assert meant in done.err
+    assert "Traceback" not in done.err
