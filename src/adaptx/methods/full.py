@@ -38,7 +38,7 @@ class RowEmbedding(nn.Module):
         return torch.where((slots >= 0)[..., None], trained, nn.functional.embedding(ids, self.weight))
 
     def trained_rows(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token ids [R] and their trainable rows [R, H]: an output matrix that is tied to this table trains them too."""
+        """Token ids [R] and their trainable rows [R, H]: an output matrix tied to this table trains them too."""
         return self.ids, self.rows
 
     def merged(self) -> torch.Tensor:
