@@ -80,6 +80,7 @@ def test_the_card_says_scores_cost_terms_and_how_to_load_and_cite(settings: Sett
 @pytest.mark.parametrize(
     ("method", "says", "not_says"),
     [("lora", "PeftModel.from_pretrained", "load_adapter("), ("lora", "--merged", "bottlenecks do not merge"),
+     ("lora", 'pipeline("text-classification", "DIR")', "load_adapter("),
      ("full", 'AutoModel.from_pretrained("path/to/this/folder/adapter")', "--merged"),
      ("probe", "No other tool is needed", "from_pretrained"), ("pfeiffer", "bottlenecks do not merge", "--merged")],
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """What low-rank and scaling adapters are merged into is a plain checkpoint with equal outputs; nothing is overwritten."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+import hub_logits
 import toy
 from adaptx import backbones
 from adaptx.config import Settings
@@ -61,6 +63,49 @@ def test_a_merged_export_is_a_plain_checkpoint_with_equal_outputs(
     tokenizer = AutoTokenizer.from_pretrained(str(out))
     assert tokenizer("bado lemi")["input_ids"] == backbone.tokenizer.encode("bado lemi").ids
     assert tokenizer.mask_token == "<mask>" and tokenizer.pad_token == "<pad>"
+
+
+AUTO = {
+    "toynli": "AutoModelForSequenceClassification",
+    "toypos": "AutoModelForTokenClassification",
+    "toyspan": "AutoModelForQuestionAnswering",
+    "toychoice": "AutoModelForMultipleChoice",
+}
+
+
+@pytest.mark.parametrize("model_type", toy.MODEL_TYPES)
+@pytest.mark.parametrize("task", AUTO)
+def test_a_merged_export_is_transformers_own_model_for_the_task(
+    world: toy.World, tmp_path: Path, task: str, model_type: str
+) -> None:
+    import transformers
+
+    place = hub_logits.settings(world, tmp_path, model_type)
+    stored = toy.made(place, "lora", name=task)
+    out = export_merged(place, parse_ref(stored.ref), tmp_path / "plain")
+    model, info = getattr(transformers, AUTO[task]).from_pretrained(str(out), output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
+    assert type(model).__name__ == json.loads((out / "config.json").read_text())["architectures"][0]
+    expected, batch = hub_logits.ours(place, stored)
+    inputs = {"input_ids": batch.input_ids, "token_type_ids": batch.token_type_ids}
+    if task == "toychoice":
+        inputs = {k: v[None] for k, v in inputs.items()}
+    with torch.no_grad():
+        found = model.eval()(**inputs)
+    if task == "toyspan":
+        logits = torch.stack([found.start_logits[0], found.end_logits[0]], -1)[batch.select]
+    else:
+        logits = found.logits[0, batch.select] if task == "toypos" else found.logits
+    torch.testing.assert_close(logits, expected, **CLOSE)
+    if task in ("toynli", "toypos"):
+        labels = stored.manifest.labels[task]
+        assert [model.config.id2label[i] for i in range(len(labels))] == list(labels)
+
+
+def test_a_head_that_transformers_does_not_have_leaves_the_encoder(settings: Settings, tmp_path: Path) -> None:
+    stored = toy.made(settings, "lora", lang="qaa", name="toytext")
+    out = export_merged(settings, parse_ref(stored.ref), tmp_path / "plain")
+    assert json.loads((out / "config.json").read_text())["architectures"] == ["BertModel"]
 
 
 def test_a_stack_of_low_rank_adapters_is_merged_whole(settings: Settings, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The code on a card runs as it stands, without adaptx, and gives our logits: for every family, kind and stack."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -8,37 +7,20 @@ from typing import Any
 import pytest
 import torch
 
+import hub_logits
 import shop
 import toy
-from adaptx import backbones, cards, snippets
+from adaptx import cards, snippets
 from adaptx.config import Settings
-from adaptx.data.examples import ChoiceExample, Example, SpanExample, TextExample, WordsExample
-from adaptx.data.tokenize import Text
-from adaptx.engine.packing import pack
-from adaptx.scoring import head_of, model_for
 from adaptx.stack import Stack
 from adaptx.store import Stored
-from adaptx.tasks import kind_of
-
-# What the cards' own examples say, as the readers of data would give it.
-EXAMPLES: dict[str, Example] = {
-    "classification": TextExample("x", "A text.", "A second text, in tasks on pairs.", None),
-    "tagging": WordsExample("x", ("Three", "words", "."), None),
-    "span_qa": SpanExample("x", "A question?", "A text that holds the answer.", ()),
-    "multiple_choice": ChoiceExample("x", "Context and question.", "", ("One of the choices.",), None),
-}
+from hub_logits import ours
 
 
 @pytest.fixture(scope="module")
 def place(world: toy.World, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A store over an XLM-R backbone, in a registry with a task of every kind."""
-    root = tmp_path_factory.mktemp("snippets")
-    registry, data = toy.write_registry(root / "registry"), toy.write_data(root / "data")
-    for name, text in (("toyspan", shop.TOYSPAN), ("toychoice", shop.TOYCHOICE)):
-        toy.put(registry / "tasks" / f"{name}.yaml", text)
-    toy.put(data / "toyspan.jsonl", f"{json.dumps(shop.SPAN)}\n" * 8)
-    toy.put(data / "toychoice.jsonl", f"{json.dumps(shop.CHOICE)}\n" * 8)
-    return toy.settings(world, root / "store", "xlm-roberta", registry=registry, data_root=data)
+    return hub_logits.settings(world, tmp_path_factory.mktemp("snippets"), "xlm-roberta")
 
 
 def blocks(stored: Stored) -> list[str]:
@@ -58,19 +40,6 @@ def run(stored: Stored, backbone: Path, *below: Stored) -> dict[str, Any]:
     return names
 
 
-def ours(settings: Settings, stored: Stored, *below: Stored) -> tuple[torch.Tensor, torch.Tensor]:
-    """Our logits [S, C] for the card's example, and the tokens [S] that they were read at."""
-    backbone = backbones.load(backbones.locate(settings))
-    task = settings.registry.task(stored.recipe.task)
-    labels = stored.manifest.labels.get(task.id, ())
-    features = kind_of(task).features([EXAMPLES[task.kind]], Text.of(backbone), labels, task)
-    batch = pack(features, torch.arange(1).numpy(), backbone.first_position)
-    model = model_for(settings, backbone, Stack((*below, stored)), "fp32", {task.id: head_of(stored, backbone, task)})
-    model.train(False)
-    with torch.no_grad():
-        return model(task.id, batch), batch.select
-
-
 @pytest.mark.parametrize("method", ["pfeiffer", "houlsby", "parallel", "prefix", "lora", "dora", "ia3", "full"])
 def test_the_cards_code_gives_our_logits_with_every_method(place: Settings, method: str) -> None:
     stored = toy.made(place, method)
@@ -81,10 +50,10 @@ def test_the_cards_code_gives_our_logits_with_every_method(place: Settings, meth
 @pytest.mark.parametrize("task", ["toypos", "toyspan", "toychoice"])
 def test_the_cards_code_gives_our_logits_for_every_kind_of_head(place: Settings, task: str) -> None:
     stored = toy.made(place, "pfeiffer", name=task)
-    logits, selected = ours(place, stored)
+    logits, batch = ours(place, stored)
     found = run(stored, Path(place.backbone))["logits"]
     if task == "toyspan":  # the card's code reads every token, ours the first and the context's
-        found = found[selected]
+        found = found[batch.select]
     torch.testing.assert_close(found, logits, atol=1e-5, rtol=0)
 
 

@@ -225,9 +225,11 @@ def _loading(manifest: Manifest) -> str:
             + ("Token ids are those of the trimmed tokenizer." if r.family == "full" else "The adapter loads on both.")
         )
     if r.family == "lora":
+        whole = headed and len(r.tasks) == 1 and r.tasks[0].kind in ("classification", "tagging", "span_qa")
+        use = f' or, with its head, `pipeline("{PIPELINES[r.tasks[0].kind]}", "DIR")`' if whole else ""
         parts.append(
             f"With transformers alone, merged first: `adaptx export {r.lang}/{r.task}:{r.method} --merged DIR`, then "
-            '`AutoModel.from_pretrained("DIR")`.'
+            f'`AutoModel.from_pretrained("DIR")`{use}.'
         )
     elif r.family in ("bottleneck", "fusion"):
         parts.append("transformers alone cannot run it: bottlenecks do not merge into the backbone's weights.")

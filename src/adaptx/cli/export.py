@@ -20,7 +20,7 @@ def export(
     as_json: o.AsJson = False,
     debug: o.Debug = False,
 ) -> None:
-    """Write an adapter merged into its backbone, for `AutoModel.from_pretrained`; lora, dora, ia3 and full can be."""
+    """Write a plain transformers checkpoint: backbone, adapter and head in one (lora, dora, ia3, full)."""
     from adaptx import backbones
     from adaptx.cli.screen import print_json, say
     from adaptx.hub.export import export_merged

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
 CONFIG, HEAD_CONFIG, HEAD = "adapter_config.json", "head_config.json", "model_head.safetensors"
+THEIRS = "Give a folder that save_adapter or save_pretrained wrote; what adaptx wrote comes with `adaptx hub pull`."
 Role = Literal["language", "intermediate", "target", "diagnostic"]
 
 
@@ -81,14 +82,21 @@ def import_foreign(
         ),
         method=formats.method_of(foreign.config),
         family=spec.family,
-        hyper={**formats.hyper_of(foreign.config), "weights_sha256": foreign.sha256},
+        hyper={
+            **formats.hyper_of(foreign.config),
+            "weights_sha256": foreign.sha256,
+            **({"labels": list(found.labels)} if head and isinstance(found, foreign_heads.Head) else {}),
+        },
         data=(),
         optimiser=Optimiser(lr=0.0, epochs=0.0, batch_tokens=0),
         precision="fp32",
         seed=0,
     )
+    notes = (f"imported without a head: {found}",) if isinstance(found, str) else ()
     done = store.get(settings.store, recipe)
-    return done or _write(settings, recipe, spec, foreign, found, head, backbone)
+    if done is not None and done.manifest.notes == notes:
+        return done
+    return _write(settings, recipe, spec, foreign, found, head, backbone, notes)
 
 
 def _write(
@@ -99,6 +107,7 @@ def _write(
     found: "foreign_heads.Head | str",
     head: "dict[str, torch.Tensor]",
     backbone: Backbone,
+    notes: tuple[str, ...],
 ) -> Stored:
     def fill(stage: Path) -> None:
         from safetensors.torch import save_file
@@ -108,7 +117,6 @@ def _write(
             save_file(head, stage / "head.safetensors")
 
     def describe(files: tuple[FileEntry, ...], held: tuple[TensorEntry, ...]) -> Manifest:
-        left_out = found if isinstance(found, str) else ""
         return Manifest(
             run=recipe.run_id,
             ref=recipe.ref,
@@ -129,7 +137,7 @@ def _write(
                 "head_parameters": sum(t.numel() for t in head.values()),
             },
             metrics={},
-            notes=(f"imported without a head: {left_out}",) if left_out else (),
+            notes=notes,
             origin=foreign.origin,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -166,7 +174,7 @@ def _located(settings: Settings, source: str, revision: str | None, into: Path) 
 def _read(folder: Path, origin: str, prefix: str) -> Foreign:
     """The adapter's config and tensors after every check that needs no library. Raises AX020, AX021, AX085."""
     if not (folder / CONFIG).exists():
-        raise misfit(folder.name, f"it has no {CONFIG}.")
+        raise misfit(folder.name, f"it has no {CONFIG}.", THEIRS)
     config = _json(folder / CONFIG)
     kind = formats.format_of(config)
     weights = folder / formats.WEIGHTS[kind]
@@ -174,7 +182,7 @@ def _read(folder: Path, origin: str, prefix: str) -> Foreign:
         pickles = sorted(p.name for p in folder.iterdir() if p.name.endswith(store.PICKLES))
         if pickles:
             raise checks.pickled(pickles[0])
-        raise misfit(folder.name, f"it has no {weights.name}.")
+        raise misfit(folder.name, f"it has no {weights.name}.", THEIRS)
     value = formats.normalised(config, prefix)
     state: dict[str, torch.Tensor] = {}
     head: dict[str, torch.Tensor] = {}

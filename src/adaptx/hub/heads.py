@@ -1,4 +1,4 @@
-"""Prediction heads of other libraries that have the shape of ours: which tensors they are, and their label order.
+"""Prediction heads of other libraries that have the shape of ours: which tensors they are, their label order, and back.
 
 Pure rules on names and configs; loads nothing. Heads of another shape are left out, and the reason is said.
 """
@@ -12,6 +12,13 @@ from typing import Any
 STEMS = {
     "classification": {"dense": ("1", "classifier.dense"), "out": ("4", "classifier.out_proj")},
     "tagging": {"out": ("1", "classifier")},
+}
+# kind -> what transformers calls a model for it, after the name of the encoder
+CLASSES = {
+    "classification": "ForSequenceClassification",
+    "tagging": "ForTokenClassification",
+    "span_qa": "ForQuestionAnswering",
+    "multiple_choice": "ForMultipleChoice",
 }
 LAYERS = {"classification": 2, "tagging": 1}
 HUB_HEAD = re.compile(r"heads\.[^.]+\.(?P<stem>\d+)\.(?P<what>weight|bias)")
@@ -63,3 +70,16 @@ def of_transformers(names: Iterable[str], kind: str, labels: tuple[str, ...]) ->
 def _whole(found: dict[str, str], kind: str, labels: tuple[str, ...]) -> Head | str:
     wanted = {f"{stem}.{what}" for stem in STEMS[kind] for what in ("weight", "bias")}
     return Head(found, labels) if set(found.values()) == wanted else "its head has other layers than ours"
+
+
+def in_transformers(kind: str, prefix: str) -> dict[str, str]:
+    """transformers' name of each of our tensor stems in the model for `kind`; `prefix`: of its encoder, "bert.".
+
+    BERT's models, and every model for multiple choice, read the first token through the encoder's pooler, a dense layer
+    with tanh: the first of our two.
+    """
+    if kind == "classification" and prefix != "bert.":
+        return {"dense": "classifier.dense", "out": "classifier.out_proj"}
+    if kind in ("classification", "multiple_choice"):
+        return {"dense": f"{prefix}pooler.dense", "out": "classifier"}
+    return {"out": "qa_outputs" if kind == "span_qa" else "classifier"}
