@@ -23,6 +23,7 @@ from adaptx.config import Settings
 from adaptx.errors import AdaptxError
 from adaptx.hub import checks
 from adaptx.hub.foreign import import_foreign
+from adaptx.predict import predict
 from adaptx.refs import Ref, parse_ref
 from adaptx.scoring import head_of
 from adaptx.stack import Stack, assemble
@@ -244,6 +245,10 @@ def test_a_peft_model_for_a_task_comes_in_with_its_head_where_its_labels_are_nam
     stored = import_foreign(roberta, str(made.folder), "qaa", "toynli", labels=REVERSED)
     torch.testing.assert_close(ours(roberta, stored), made.states, **CLOSE)
     torch.testing.assert_close(our_logits(roberta, stored), made.logits, **CLOSE)
+    turned = import_foreign(roberta, str(made.folder), "qaa", "toynli", labels=toy_files.LABELS)
+    assert turned.manifest.labels["toynli"] == toy_files.LABELS != REVERSED, "another order is another head"
+    again = import_foreign(roberta, str(made.folder), "en", "toynli", labels=("a", "b", "c"))
+    assert again.manifest.run == bare.manifest.run and "its labels are a, b, c" in again.manifest.notes[0]
     left_out = import_foreign(roberta, str(made.folder), "en", "toynli", labels=("a", "b", "c"), role="target")
     assert not left_out.recipe.tasks and "its labels are a, b, c" in left_out.manifest.notes[0]
 
@@ -255,6 +260,7 @@ def test_an_adapter_without_a_head_says_so_when_a_task_asks_for_one_and_still_gi
     stored = import_foreign(settings, str(made.folder), "en", "toynli")
     stack = Stack((stored,))
     assert code_of(lambda: scoring.cell(settings, stack, settings.registry.task("toynli"), "qaa", "fp32")) == "AX051"
+    assert code_of(lambda: predict(settings, parse_ref(stored.ref), ["tusa pame"])) == "AX051"
     cell = scoring.cell(settings, stack, settings.registry.task("toypairs"), "qaa", "fp32")
     assert cell.n == 20
 

@@ -54,6 +54,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
         yield stage
         for path in sorted(stage.rglob("*")):
             if path.is_file():
+                os.chmod(path, 0o644)  # libraries write weights that only their owner may read
                 _fsync(path)
         old = stage.with_name(stage.name + ".old")
         if target.exists():

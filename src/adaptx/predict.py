@@ -78,6 +78,10 @@ def predict_with(
     text, AX070 for texts of the wrong form.
     """
     top = stack.adapters[-1].recipe
+    if not top.tasks:
+        raise AdaptxError(
+            "AX051", stack.adapters[-1].ref, "it has no head, so it predicts nothing.", "Train a head on top of it."
+        )
     if not texts:
         raise AdaptxError("AX070", "no text", f"expected at least one: {FORMS.get(top.tasks[0].kind, 'a text')}.")
     task = settings.registry.task(top.tasks[0].id)
