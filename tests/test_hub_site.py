@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 import hub_toy
-from adaptx import hub
+from adaptx import atomic, hub
 from adaptx.config import Settings
 from adaptx.hub import page as pages
 from adaptx.recipe import DataRef
+from adaptx.refs import Ref
 
 LANGUAGES = {"sv": "Swedish", "de": "German", "et": "Estonian"}
 NASTY = "</script><script>alert(1)</script><!-- \u2028"
@@ -155,7 +156,7 @@ class Tab:
             await self.key(letter, f"Key{letter.upper()}", letter, ord(letter.upper()))
 
     async def rows(self) -> list[str]:
-        script = "[...document.querySelectorAll('#body tr')].map(r => r.dataset.ref.split(':')[0])"
+        script = "[...document.querySelectorAll('#body tr[data-ref]')].map(r => r.dataset.ref.split(':')[0])"
         found: list[str] = await self.run(script)
         return found
 
@@ -234,6 +235,64 @@ def test_a_link_brings_back_what_was_chosen(page: Path, tmp_path: Path) -> None:
         assert await tab.run("document.getElementById('task').value") == "anli"
 
     visit_in_browser(page, tmp_path, visit, "#task=anli&sort=-lang")
+
+
+@pytest.mark.browser
+def test_a_row_opens_with_what_it_takes_to_get_it_and_older_versions_wait(
+    page: Path, settings: Settings, tmp_path: Path
+) -> None:
+    place = str(tmp_path / "hub")
+    old = hub.info(place, Ref("et", "mnli"), settings.cache)["version"]
+    hub.push(settings, hub_toy.small(settings, "et", task="mnli", seed=4, noise=1), place)
+    hub.site(place, page, settings.cache, LANGUAGES)
+
+    async def visit(tab: Tab) -> None:
+        assert await tab.rows() == ["et/mnli", "de/anli", "sv/anli"]
+        assert await tab.run("document.getElementById('count').textContent") == "3 of 4 versions (1 older one hidden)"
+        await tab.run("document.getElementById('older').click()")
+        assert await tab.rows() == ["et/mnli", "et/mnli", "de/anli", "sv/anli"]
+        assert await tab.run("[...document.querySelectorAll('#body tr.more')].length") == 0
+        for row in (0, 1):
+            await tab.run(f"document.querySelectorAll('button.open')[{row}].focus()")
+            await tab.key("Enter", "Enter", "\r", 13)
+        shown = await tab.run("[...document.querySelectorAll('#body tr.more code')].map(c => c.textContent)")
+        assert [f"--revision {old}" in s for s in shown] == [False, True]
+        assert all(s.startswith("adaptx hub pull et/mnli:pfeiffer@") and "--hub HUB" in s for s in shown)
+        assert await tab.run("document.activeElement.getAttribute('aria-expanded')") == "true"
+        await tab.key("Enter", "Enter", "\r", 13)
+        assert await tab.run("document.querySelectorAll('#body tr.more').length") == 1
+
+    visit_in_browser(page, tmp_path, visit)
+
+
+@pytest.mark.browser
+def test_zero_shot_scores_stand_on_one_scale_and_the_best_stands_out(settings: Settings, tmp_path: Path) -> None:
+    place = str(tmp_path / "hub")
+    for lang, value in (("sv", 0.8), ("et", 0.7), ("de", None)):
+        stored = hub_toy.small(settings, lang)
+        hub.push(settings, stored, place)
+        if value:
+            raw = {
+                "key": {"stack": [stored.manifest.run], "lang": "qaa", "task": "toypos"},
+                "system": "en/toypos",
+                "n": 9,
+            }
+            numbers = {"metrics": {"f1": value}, "intervals": {"f1": [value - 0.1, value + 0.1]}}
+            atomic.write_json(settings.store / "scores" / "bert" / "qaa" / "toypos" / f"{lang}.json", raw | numbers)
+            hub.push(settings, stored, place)
+    path, _ = hub.site(place, tmp_path / "site", settings.cache, LANGUAGES)
+
+    async def visit(tab: Tab) -> None:
+        await tab.run("document.querySelector('th[data-id=zero] button').click()")
+        assert await tab.rows() == ["sv/anli", "et/anli", "de/anli"], "best first, without a score last"
+        assert await tab.run("document.querySelector('th[data-id=zero] small').textContent") == "qaa/toypos f1"
+        marks = await tab.run(
+            "[...document.querySelectorAll('.track')].map(t => [...t.children].map(c => Math.round(parseFloat(c.style.left))))"
+        )
+        assert marks == [[33, 67], [0, 33]], "of the range 60 to 90: intervals from 70 and 60, scores 80 and 70"
+        assert await tab.run("[...document.querySelectorAll('.best')].map(b => b.textContent)") == ["80.0"]
+
+    visit_in_browser(path, tmp_path, visit)
 
 
 @pytest.mark.browser
