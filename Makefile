@@ -27,7 +27,7 @@ test: lint
 
 # The gates: what a change must not break by accident, in minutes. `make test` runs them too.
 check: lint
-	$(BIN)/pytest -q tests/test_layers.py tests/test_gates.py tests/test_gates_help.py tests/test_api.py \
+	$(BIN)/pytest -q -n 2 --dist loadscope tests/test_layers.py tests/test_gates.py tests/test_gates_help.py tests/test_api.py \
 		tests/test_docs.py tests/test_readme.py tests/test_wheel.py \
 		tests/test_cli.py::test_commands_and_their_options_are_the_frozen_ones
 	@echo "check: ruff, mypy --strict, layers, module cap, commands, registry, docstrings, deprecations, help, manual, wheel: all hold"

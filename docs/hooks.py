@@ -37,8 +37,8 @@ def root() -> Any:
 
 
 def _plain(text: str) -> str:
-    """Text in which brackets outside of code are no links."""
-    parts = text.split("`")
+    """Help text in which brackets outside of code are no links; it escapes them for the terminal."""
+    parts = text.replace("\\[", "[").split("`")
     return "`".join(p if i % 2 else p.replace("[", "&#91;").replace("<", "&lt;") for i, p in enumerate(parts))
 
 

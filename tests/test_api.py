@@ -1,5 +1,6 @@
 """The Python interface: stable names, what they give, and that they do what the commands do."""
 
+import dataclasses
 import html
 import inspect
 import json
@@ -15,11 +16,12 @@ import adaptx
 import shop as shops
 import toy
 from adaptx import store
+from adaptx.config import RunOptions, resolve
 from adaptx.errors import AdaptxError
 from adaptx.jobs import Job
 from adaptx.store import Stored
 from shop import Shop, call
-from test_cli import RECIPE_TWINS
+from test_cli import RECIPE_TWINS, VERBS
 
 NAMES = {
     "Adapter",
@@ -260,13 +262,16 @@ def test_places_come_from_what_is_passed_then_from_the_environment(
     assert adaptx.settings(device="cpu").device == "cpu"
 
 
+WORDS = ("method", "precision", "optimiser")
+
+
 @pytest.mark.parametrize("twin", RECIPE_TWINS)
 def test_training_options_come_from_what_is_passed_then_from_the_environment(
     twin: str, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flag, by_twin, by_value, read = RECIPE_TWINS[twin]
     name = flag.removeprefix("--").replace("-", "_")
-    value: object = by_value if name in ("method", "precision") else float(by_value) if "." in by_value else int(by_value)
+    value: object = by_value if name in WORDS else float(by_value) if "." in by_value else int(by_value)
     found: list[object] = []
 
     def keep(job: Job, report: object) -> Stored:
@@ -279,10 +284,32 @@ def test_training_options_come_from_what_is_passed_then_from_the_environment(
     adaptx.train("en", "toynli", progress=False)
     adaptx.train("en", "toynli", progress=False, **{name: value})  # type: ignore[arg-type]
     assert [str(x) for x in found] == [by_twin, by_value]
-    if name not in ("method", "precision"):
+    if name not in WORDS:
         monkeypatch.setenv(twin, "many")
         with refused("AX070"):
             adaptx.train("en", "toynli", progress=False)
+
+
+def test_a_switch_can_be_set_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    from adaptx.api.options import resolve as options
+
+    for text, value in (("1", True), ("True", True), ("off", False), ("", False)):
+        monkeypatch.setenv("ADAPTX_GRADIENT_CHECKPOINTING", text)
+        assert options({}, None)[1].gradient_checkpointing is value
+    monkeypatch.setenv("ADAPTX_GRADIENT_CHECKPOINTING", "perhaps")
+    with refused("AX070"):
+        options({}, None)
+
+
+def test_every_option_of_the_command_line_is_an_option_in_python() -> None:
+    from adaptx.api import Places, Training
+
+    fields = {f.name for f in dataclasses.fields(RunOptions)}
+    assert {*Training.__annotations__, "method"} == fields
+    assert set(Places.__annotations__) == set(inspect.signature(resolve).parameters)
+    twins = {p.envvar for p in VERBS["train-adapter"].params if p.envvar}
+    ours = {f"ADAPTX_{name.upper()}" for name in (*Training.__annotations__, *Places.__annotations__, "method")}
+    assert twins - {"ADAPTX_DATA"} <= ours
 
 
 def test_every_name_and_every_method_of_the_interface_says_what_it_does() -> None:

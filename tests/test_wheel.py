@@ -137,7 +137,7 @@ def test_an_installed_wheel_runs_the_two_commands_outside_the_checkout(
     assert all(p.startswith(str(clean)) for p in places.split())
     assert typed("--version").startswith("adaptx ")
     assert typed("train-adapter --lang sv --task anli").startswith("sv/anli:pfeiffer@")
-    table = typed("eval fi")
+    table = typed("eval fi --tasks udpos,tatoeba")
     assert "Zero-shot on fi" in table
-    assert all(task in table for task in ("udpos", "panx", "tydiqa", "tatoeba"))
+    assert all(task in table for task in ("udpos", "tatoeba"))
     assert "sv/anli" in table

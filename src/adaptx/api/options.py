@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
 PATHS = ("store", "data_root", "cache", "registry")
 # Training options that the environment can set, as the command line lets it, and how their text is read.
-TWINS: dict[str, type[int] | type[float] | type[str]] = {
+TWINS: dict[str, type] = {
     **dict.fromkeys(("seed", "limit", "max_steps", "batch_tokens"), int),
     **dict.fromkeys(("epochs", "lr"), float),
-    "precision": str,
+    **dict.fromkeys(("precision", "optimiser"), str),
+    "gradient_checkpointing": bool,
 }
+YES, NO = ("1", "true", "t", "yes", "y", "on"), ("0", "false", "f", "no", "n", "off")
 DEFAULT_METHOD = "pfeiffer"
 
 
@@ -54,6 +56,8 @@ class Training(TypedDict, total=False):
     precision: Literal["auto", "fp32", "bf16"]
     hyper: dict[str, object]
     temperature: float
+    optimiser: Literal["adamw", "adamw8bit"]
+    gradient_checkpointing: bool
     no_last_layer: bool
 
 
@@ -87,10 +91,16 @@ def _from_environment() -> dict[str, Any]:
         twin = f"ADAPTX_{name.upper()}"
         text = os.environ.get(twin)
         try:
-            found |= {name: kind(text)} if text else {}
+            found |= {name: _bool(text) if kind is bool else kind(text)} if text else {}
         except ValueError:
             raise AdaptxError("AX070", f"{twin}={text}", f"expected {kind.__name__}.") from None
     return found
+
+
+def _bool(text: str) -> bool:
+    if text.lower() not in YES + NO:
+        raise ValueError
+    return text.lower() in YES
 
 
 def listed(names: Sequence[str] | str) -> list[str]:
