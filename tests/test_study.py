@@ -1,13 +1,6 @@
 """The study law: every recipe once, the same results whatever happens on the way, failures told and passed by."""
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +10,18 @@ import toy
 from adaptx.config import Settings
 from adaptx.data.examples import SpanExample, TextExample, WordsExample
 from adaptx.errors import AdaptxError
-from adaptx.study import executors, journal, results
+from adaptx.study import journal, results
 from adaptx.study.chance import Chance, chance_level
-from adaptx.study.plan import Plan, Study, expand, read
-from adaptx.study.run import Summary, run, status
-
-VALUES: dict[str, Any] = {
-    "language": "qaa",
-    "sources": ["en", "qaa"],
-    "tasks": ["toynli"],
-    "targets": ["toypos", "toypairs"],
-    "seeds": [0, 1],
-    "precision": "fp32",
-    "intermediate": {"epochs": 1, "batch_tokens": 128},
-    "target": {"epochs": 1, "batch_tokens": 128},
-}
+from adaptx.study.plan import Plan, read
+from adaptx.study.run import Summary, status
+from study_toy import VALUES, in_process, planned
 
 
-def planned(settings: Settings, **changes: Any) -> Plan:
-    return expand(Study.model_validate({**VALUES, **changes}), settings)
-
-
-def in_process(plan: Plan, settings: Settings) -> Summary:
-    return run(plan, settings, executors.InProcess(settings, plan.study, lambda *_: None))
-
-
-def lasting(plan: Plan, settings: Settings) -> str:
-    """The results without what two executions cannot share: seconds, bytes."""
-    return results.read(plan, settings.store).drop(columns=list(results.MEASURED)).to_csv(index=False)
+@pytest.fixture(scope="module")
+def finished(world: toy.World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Settings, Summary]:
+    chosen = toy.settings(world, tmp_path_factory.mktemp("study") / "store")
+    plan = planned(chosen)
+    return plan, chosen, in_process(plan, chosen)
 
 
 def test_the_grid_has_every_combination_once_and_shares_steps(settings: Settings) -> None:
@@ -117,13 +94,6 @@ def test_ablations_stand_on_language_adapters_share_the_target_adapter_and_run(
     assert len(set(scores)) == 4
 
 
-@pytest.fixture(scope="module")
-def finished(world: toy.World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Settings, Summary]:
-    chosen = toy.settings(world, tmp_path_factory.mktemp("study") / "store")
-    plan = planned(chosen)
-    return plan, chosen, in_process(plan, chosen)
-
-
 def test_a_study_trains_scores_and_writes_one_row_per_cell_and_metric(
     finished: tuple[Plan, Settings, Summary],
 ) -> None:
@@ -178,72 +148,6 @@ def test_a_failed_run_is_recorded_its_children_left_out_and_the_rest_goes_on(
     monkeypatch.setattr(training, "run", real)
     assert in_process(plan, chosen).failed == {}
     assert status(plan, chosen.store).failed == {}
-
-
-def test_two_processes_give_the_table_of_one(finished: tuple[Plan, Settings, Summary], tmp_path: Path) -> None:
-    plan, chosen, _ = finished
-    elsewhere = replace(chosen, store=tmp_path / "store")
-    run(plan, elsewhere, executors.Pool(elsewhere, plan.study, 2))
-    assert lasting(plan, elsewhere) == lasting(plan, chosen)
-
-
-def test_two_ray_actors_give_the_table_of_one_process(finished: tuple[Plan, Settings, Summary], tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    plan, chosen, _ = finished
-    elsewhere = replace(chosen, store=tmp_path / "store")
-    run(plan, elsewhere, executors.OnRay(elsewhere, plan.study, 2, None, gpu=False))
-    assert lasting(plan, elsewhere) == lasting(plan, chosen)
-
-
-def test_ray_is_asked_for_by_name_where_it_is_missing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(AdaptxError, match="AX033"):
-        executors.OnRay(settings, planned(settings).study, 2, None, gpu=False)
-
-
-KILLED = """
-import json, sys
-from pathlib import Path
-import toy
-from adaptx.study import executors
-from adaptx.study.plan import Study, expand
-from adaptx.study.run import run
-
-world, store, values = toy.World(Path(sys.argv[1])), Path(sys.argv[2]), json.loads(sys.argv[3])
-settings = toy.settings(world, store)
-plan = expand(Study.model_validate(values), settings)
-print("ready", flush=True)
-run(plan, settings, executors.InProcess(settings, plan.study, lambda *_: None))
-"""
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments_a_study_ends_as_if_nothing_had_happened(
-    finished: tuple[Plan, Settings, Summary], world: toy.World, tmp_path: Path
-) -> None:
-    plan, chosen, _ = finished
-    elsewhere = replace(chosen, store=tmp_path / "store")
-    rng = random.Random(0)
-    paths = os.pathsep.join([str(toy.TESTS.parent / "src"), str(toy.TESTS)])
-    command = [sys.executable, "-c", KILLED, str(world.root), str(elsewhere.store), json.dumps(VALUES)]
-    kills = int(os.environ.get("STUDY_KILLS", "5"))
-    for _ in range(kills):
-        process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None and process.stdout.readline() == "ready\n"
-        known = len(journal.events(plan.folder(elsewhere.store)))
-        limit = time.monotonic() + 300
-        # wait for the first news, so that every attempt gets somewhere, then die at a random moment
-        while process.poll() is None and time.monotonic() < limit:
-            if len(journal.events(plan.folder(elsewhere.store))) > known:
-                break
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.5))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    in_process(plan, elsewhere)
-    assert lasting(plan, elsewhere) == lasting(plan, chosen)
-    runs = [e["run"] for e in journal.events(plan.folder(elsewhere.store)) if e["event"] == "trained"]
-    assert len(runs) == len(set(runs)), "a finished run was trained again"
 
 
 def test_a_torn_line_is_no_event_and_does_not_spoil_the_next(tmp_path: Path) -> None:

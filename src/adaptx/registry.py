@@ -149,6 +149,17 @@ class Profile(Model):
     sources: tuple[Literal["local", "hub", "sample"], ...]
 
 
+class Typology(Model):
+    """What is commonly said of a language: `family` from the root down; `gender`: classes of nouns."""
+
+    family: tuple[str, ...]
+    order: Literal["VO", "OV", "mixed"]
+    gender: int
+    cases: Literal["none", "few", "many"]
+    definite: Literal["none", "word", "affix"]
+    adpositions: Literal["pre", "post"]
+
+
 def configs_folder() -> Path:
     """The shipped `configs/`: inside the wheel, or at the checkout's top level."""
     here = Path(__file__).resolve().parent
@@ -266,3 +277,7 @@ class Registry:
     def profiles(self) -> dict[str, Profile]:
         """Profiles by id."""
         return self._table("profiles.yaml", Profile, with_id=True)
+
+    def typology(self) -> dict[str, Typology]:
+        """Family and structure of languages by code; not every language has an entry."""
+        return self._table("typology.yaml", Typology)

@@ -1,5 +1,6 @@
 """Studies in Python: a study file resolved here, run, and read."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -53,17 +54,21 @@ class Study:
 
     def run(
         self,
-        executor: Literal["inprocess", "pool", "ray"] = "inprocess",
+        executor: Literal["inprocess", "pool", "ray", "slurm"] = "inprocess",
         *,
         workers: int = 2,
+        threads: int | None = None,
         ray_address: str | None = None,
+        slurm: Mapping[str, str | int] | None = None,
+        track: Literal["tensorboard", "mlflow", "trackio"] | None = None,
         progress: bool = True,
     ) -> "Summary":
         """Train and score what the store lacks. The same call goes on after any interruption.
 
-        What fails is recorded in the summary and passed by. Raises AX033 where ray is asked for and not installed.
+        What fails is recorded in the summary and passed by. Raises AX033 where an executor's or tracker's package is
+        not installed.
         """
-        from adaptx.study import executors
+        from adaptx.study import pick
         from adaptx.study.run import run
 
         with progress_shown(progress) as report:
@@ -72,15 +77,18 @@ class Study:
                 if event not in ("unit", "found"):
                     report(event, values)
 
-            made: executors.Executor
-            if executor == "inprocess":
-                made = executors.InProcess(self.settings, self.plan.study, tell)
-            elif executor == "pool":
-                made = executors.Pool(self.settings, self.plan.study, workers)
-            else:
-                gpu = self.settings.device.startswith("cuda")
-                made = executors.OnRay(self.settings, self.plan.study, workers, ray_address, gpu)
-            return run(self.plan, self.settings, made, tell)
+            tracker = pick.tracker(track, self.plan, self.settings)
+            made = pick.executor(
+                executor,
+                self.plan,
+                self.settings,
+                tell,
+                workers=workers,
+                threads=threads,
+                ray_address=ray_address,
+                slurm=slurm,
+            )
+            return run(self.plan, self.settings, made, tell, tracker)
 
     def status(self) -> "Status":
         """How far it has come and what failed."""

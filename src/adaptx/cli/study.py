@@ -26,6 +26,15 @@ class ExecutorName(StrEnum):
     inprocess = "inprocess"
     pool = "pool"
     ray = "ray"
+    slurm = "slurm"
+
+
+class TrackerName(StrEnum):
+    """Where losses and scores are sent beside the store."""
+
+    tensorboard = "tensorboard"
+    mlflow = "mlflow"
+    trackio = "trackio"
 
 
 def _resolve(file: Path, places: o.Places) -> "tuple[Plan, Settings]":
@@ -94,11 +103,22 @@ def plan_(
 def run_(
     file: File,
     executor: Annotated[
-        ExecutorName, typer.Option("--executor", help="inprocess, pool (processes here) or ray (a cluster).")
+        ExecutorName,
+        typer.Option("--executor", help="inprocess, pool (processes here), ray (a cluster) or slurm (a job a unit)."),
     ] = ExecutorName.inprocess,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Units at a time, for pool and ray.")] = 2,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Units at a time, for pool, ray and slurm.")] = 2,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", min=1, help="CPU threads of every worker; equal numbers give equal results."),
+    ] = None,
     ray_address: Annotated[
         str | None, typer.Option("--ray-address", help="Ray cluster to join; without it one is started here.")
+    ] = None,
+    slurm: Annotated[
+        list[str] | None, typer.Option("--slurm", help="KEY=VALUE for sbatch, e.g. slurm_partition=gpu. Repeatable.")
+    ] = None,
+    track: Annotated[
+        TrackerName | None, typer.Option("--track", help="Send losses and scores to tensorboard, mlflow or trackio.")
     ] = None,
     profile: o.Profile = None,
     store: o.Store = None,
@@ -117,7 +137,7 @@ def run_(
     import time
 
     from adaptx.cli.screen import Reporter, print_json, say
-    from adaptx.study import executors
+    from adaptx.study import pick
     from adaptx.study.run import run
     from adaptx.units import duration
 
@@ -139,16 +159,19 @@ def run_(
         elif event != "found":
             report(event, values)
 
-    made: executors.Executor
-    if executor is ExecutorName.inprocess:
-        made = executors.InProcess(settings, planned.study, tell)
-    elif executor is ExecutorName.pool:
-        made = executors.Pool(settings, planned.study, workers)
-    else:
-        gpu = device.startswith("cuda")
-        made = executors.OnRay(settings, planned.study, workers, ray_address, gpu)
+    tracker = pick.tracker(track, planned, settings)
+    made = pick.executor(
+        executor,
+        planned,
+        settings,
+        tell,
+        workers=workers,
+        threads=threads,
+        ray_address=ray_address,
+        slurm=pick.slurm_options(slurm or []),
+    )
     try:
-        summary = run(planned, settings, made, tell)
+        summary = run(planned, settings, made, tell, tracker)
     finally:
         report.close()
     if as_json:

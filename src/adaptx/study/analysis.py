@@ -5,148 +5,60 @@ failed cells never enter a mean.
 """
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adaptx.metrics import METRICS
+from adaptx.study import kinship
+from adaptx.study.findings import (
+    Analysis,
+    Choice,
+    Delta,
+    Lost,
+    Regret,
+    Row,
+    Stability,
+    System,
+    Variance,
+)
 from adaptx.study.plan import ENGLISH, MAIN, NONE, Gap, Study
-from adaptx.study.statistics.crossed import Difference, Paired, differences, paired
+from adaptx.study.statistics.crossed import Paired, differences, paired
 from adaptx.study.statistics.multiple import holm
-from adaptx.study.statistics.ranking import english_selected, kendall_between_seeds, regret_at
-from adaptx.study.statistics.seeds import Summary, summarise
-from adaptx.study.statistics.variance import COMPONENTS, Decomposition, anova, mixed_model
+from adaptx.study.statistics.ranking import english_selected, kendall_between_seeds, random_regret_at, regret_at
+from adaptx.study.statistics.seeds import summarise
+from adaptx.study.statistics.variance import anova, mixed_model, share_intervals
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ALPHA = 0.05
-
-
-@dataclass(frozen=True, order=True)
-class System:
-    """What is compared: everything about a cell but its seed."""
-
-    target: str
-    source: str
-    task: str
-    method: str
-    variant: str
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        origin = "no intermediate task" if self.source == NONE else f"{self.source}/{self.task}"
-        return f"{origin} ({self.method}{'' if self.variant == MAIN else f', {self.variant}'})"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A system over its seeds that worked; `lost` seeds collapsed or failed. Cost is the mean over seeds."""
-
-    system: System
-    metric: str
-    summary: Summary | None
-    lost: int
-    n: int
-    seconds: float
-    parameters: int
-
-
-@dataclass(frozen=True)
-class Delta:
-    """A system against another; `adjusted`: Holm's p over all differences of the same kind and target."""
-
-    system: System
-    against: str  # "English" or "none"
-    result: Difference
-    adjusted: float
-
-
-@dataclass(frozen=True)
-class Variance:
-    """The decomposition of one target and method; `likelihood`: by the mixed model, as a check."""
-
-    target: str
-    method: str
-    metric: str
-    shape: tuple[int, int, int]
-    moments: Decomposition
-    likelihood: dict[str, float] | None
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Choosing a system by English dev scores, against the best on the target: means over `seeds`."""
-
-    target: str
-    method: str
-    score: float
-    best: float
-    seeds: int
-
-
-@dataclass(frozen=True)
-class Stability:
-    """Kendall's tau between seeds: mean, least, greatest, over `systems` systems."""
-
-    target: str
-    method: str
-    taus: tuple[float, float, float]
-    systems: int
-
-
-@dataclass(frozen=True)
-class Regret:
-    """Mean over intermediate tasks of what is lost with the first k sources of an ordering."""
-
-    target: str
-    method: str
-    ordering: str
-    at: dict[int, float]
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """All that a report says about a study."""
-
-    id: str
-    study: Study
-    gaps: tuple[Gap, ...]
-    table: "pd.DataFrame"
-    rows: tuple[Row, ...]
-    deltas: tuple[Delta, ...]
-    variances: tuple[Variance, ...]
-    choices: tuple[Choice, ...]
-    stabilities: tuple[Stability, ...]
-    regrets: tuple[Regret, ...]
-
-    def row(self, system: System) -> Row | None:
-        """The row of a system."""
-        return next((r for r in self.rows if r.system == system), None)
+RANDOM = "a random order (expected)"
+MOST_CHOSEN = 3  # the k of regret@k goes up to this
 
 
 def analyse(name: str, study: Study, gaps: tuple[Gap, ...], table: "pd.DataFrame", store: Path) -> Analysis:
     """Every statistic of a study from its table and the scores in the store."""
     leading = table[table["leading"]]
     good = leading[leading["status"] == "ok"]
-    rows = tuple(_rows(leading))
-    main = good[(good["variant"] == MAIN) & (good["source"] != NONE)]
-    groups = [(str(t), str(m), part) for (t, m), part in main.groupby(["target", "method"], sort=True)]
+    main = good[good["variant"] == MAIN]
+    whole = [(str(t), str(m), part) for (t, m), part in main.groupby(["target", "method"], sort=True)]
+    grids = [(t, m, part[part["source"] != NONE]) for t, m, part in whole if (part["source"] != NONE).any()]
+    orderings = {**kinship.read(store / "studies" / name), **study.orderings}
     return Analysis(
         name,
         study,
         gaps,
         table,
-        rows,
+        tuple(_rows(leading)),
+        tuple(_lost(leading)),
         tuple(_deltas(good, store)),
-        tuple(v for t, m, part in groups for v in _variance(t, m, part)),
-        tuple(v for t, m, part in groups for v in _choice(t, m, part)),
-        tuple(v for t, m, part in groups for v in _stability(t, m, part)),
-        tuple(v for t, m, part in groups for v in _regret(t, m, part, study)),
+        tuple(v for t, m, part in grids for v in _variance(t, m, part)),
+        tuple(v for t, m, part in whole for v in _choice(t, m, part)),
+        tuple(v for t, m, part in grids for v in _stability(t, m, part)),
+        tuple(v for t, m, part in grids for v in _regret(t, m, part, orderings)),
     )
 
 
@@ -165,9 +77,17 @@ def _rows(leading: "pd.DataFrame") -> Iterator[Row]:
             summarise(good["score"].tolist()) if len(good) else None,
             len(part) - len(good),
             0 if np.isnan(first["n"]) else int(first["n"]),
-            float(part["train_seconds"].mean()),
+            float((good if len(good) else part)["train_seconds"].mean()),
             int(part["trainable_parameters"].max()),
         )
+
+
+def _lost(leading: "pd.DataFrame") -> Iterator[Lost]:
+    def known(value: float) -> float | None:
+        return None if np.isnan(value) else float(value)
+
+    for row in leading[leading["status"] != "ok"].itertuples():
+        yield Lost(system_of(row), int(row.seed), row.status, known(row.score), known(row.chance), row.flags)
 
 
 def _statistics(store: Path, file: str) -> "np.ndarray[Any, Any]":
@@ -205,31 +125,40 @@ def _deltas(good: "pd.DataFrame", store: Path) -> Iterator[Delta]:
         yield from (Delta(*x) for x in zip(family, [against] * len(family), tested, adjusted, strict=True))
 
 
-def grid(part: "pd.DataFrame") -> "tuple[list[str], list[str], list[int], np.ndarray[Any, Any]] | None":
-    """A full grid [sources, tasks, seeds] of scores: what has holes is dropped, emptiest first. None below 2x2x2."""
+def grid(part: "pd.DataFrame") -> "np.ndarray[Any, Any] | None":
+    """A full grid [sources, tasks, seeds] of scores: what has holes is dropped, emptiest first. None where fewer than
+    two systems or two seeds are left."""
     table = part.set_index(["source", "task", "seed"])["score"]
     names = [sorted(set(part[c])) for c in ("source", "task", "seed")]
     full = np.array([[[table.get((a, b, c), np.nan) for c in names[2]] for b in names[1]] for a in names[0]])
     while np.isnan(full).any():
-        holes = [(np.isnan(full).mean(axis=tuple(x for x in range(3) if x != axis))) for axis in range(3)]
+        holes = [np.isnan(full).mean(axis=tuple(x for x in range(3) if x != axis)) for axis in range(3)]
         axis = max(range(3), key=lambda x: holes[x].max())
-        worst = int(holes[axis].argmax())
-        full = np.delete(full, worst, axis)
-        names[axis] = [v for i, v in enumerate(names[axis]) if i != worst]
-        if min(full.shape) < 2:
-            return None
-    return None if min(full.shape) < 2 else (names[0], names[1], names[2], full)
+        full = np.delete(full, int(holes[axis].argmax()), axis)
+    return full if _decomposable(full.shape) else None
+
+
+def _decomposable(shape: tuple[int, ...]) -> bool:
+    return min(shape) > 0 and shape[2] > 1 and max(shape[:2]) > 1
 
 
 def _variance(target: str, method: str, part: "pd.DataFrame") -> Iterator[Variance]:
-    found = grid(part)
-    if found is None:
+    names = ("source", "task", "seed")
+    levels = [np.unique(part[c], return_inverse=True)[1].astype(np.int64) for c in names]
+    counts = tuple(len(set(v)) for v in levels)
+    if not _decomposable(counts):
         return
-    scores = found[3]
-    levels = [np.unique(part[c], return_inverse=True)[1].astype(np.int64) for c in ("source", "task", "seed")]
-    likelihood = mixed_model(part["score"].to_numpy(np.float64), *levels)
-    shape = (scores.shape[0], scores.shape[1], scores.shape[2])
-    yield Variance(target, method, str(part["metric"].iloc[0]), shape, anova(scores), likelihood)
+    found = grid(part)
+    moments = None if found is None else anova(found)
+    yield Variance(
+        target,
+        method,
+        str(part["metric"].iloc[0]),
+        mixed_model(part["score"].to_numpy(np.float64), *levels),
+        moments,
+        None if moments is None else share_intervals(moments),
+        dict(zip(names, counts, strict=True)),
+    )
 
 
 def _choice(target: str, method: str, part: "pd.DataFrame") -> Iterator[Choice]:
@@ -241,7 +170,8 @@ def _choice(target: str, method: str, part: "pd.DataFrame") -> Iterator[Choice]:
     ]
     if chosen:
         score, best = (float(np.mean([getattr(c, name) for c in chosen])) for name in ("score", "best"))
-        yield Choice(target, method, score, best, len(chosen))
+        systems = len(set(zip(part["source"], part["task"], strict=True)))
+        yield Choice(target, method, score, best, len(chosen), systems, sum(c.gap == 0 for c in chosen))
 
 
 def _stability(target: str, method: str, part: "pd.DataFrame") -> Iterator[Stability]:
@@ -251,23 +181,21 @@ def _stability(target: str, method: str, part: "pd.DataFrame") -> Iterator[Stabi
         yield Stability(target, method, taus, wide.shape[1])
 
 
-def _regret(target: str, method: str, part: "pd.DataFrame", study: Study) -> Iterator[Regret]:
+def _regret(
+    target: str, method: str, part: "pd.DataFrame", orderings: Mapping[str, tuple[str, ...]]
+) -> Iterator[Regret]:
     means = part.groupby(["task", "source"])["score"].mean()
-    by_task = {str(t): {str(s): float(v) for s, v in means[t].items()} for t in sorted(set(part["task"]))}
-    alphabetical = {"alphabetical (no belief)": tuple(sorted(set(part["source"])))}
-    for name, ordering in (*study.orderings.items(), *alphabetical.items()):
-        sizes = range(1, min(3, len(ordering)) + 1)
-        at = {
-            k: float(np.mean([regret_at(ordering, scores, k) for scores in by_task.values()]))
-            for k in sizes
-            if all(any(s in scores for s in ordering[:k]) for scores in by_task.values())
-        }
-        yield Regret(target, method, name, at)
+    by_task = [{str(s): float(v) for s, v in means[t].items()} for t in sorted(set(part["task"]))]
+    by_task = [scores for scores in by_task if len(scores) > 1]  # one source leaves nothing to choose
+    if not by_task:
+        return
+    sizes = range(1, min(MOST_CHOSEN, *map(len, by_task)) + 1)
+    for name, ordering in orderings.items():
+        if all(set(scores) <= set(ordering) for scores in by_task):
+            at = {k: float(np.mean([regret_at(ordering, scores, k) for scores in by_task])) for k in sizes}
+            yield Regret(target, method, name, ordering, at)
+    at = {k: float(np.mean([random_regret_at(scores, k) for scores in by_task])) for k in sizes}
+    yield Regret(target, method, RANDOM, (), at)
 
 
-def significant(delta: Delta) -> bool:
-    """Whether a difference holds at 5 % after Holm's correction."""
-    return delta.adjusted < ALPHA
-
-
-__all__ = ["COMPONENTS", "Analysis", "Delta", "Row", "System", "Variance", "analyse", "significant", "system_of"]
+__all__ = ["Analysis", "analyse", "grid", "system_of"]

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 from adaptx import atomic
-from adaptx.study import charts, report, results
-from adaptx.study.analysis import Analysis, significant
+from adaptx.study import charts, figures, results
+from adaptx.study.findings import Analysis, System
 from adaptx.study.plan import MAIN, NONE
 
 SPECIAL = {
@@ -26,7 +26,7 @@ def latex(analysis: Analysis) -> str:
     """A booktabs table: systems by targets, mean and sd over seeds; a dagger marks a difference to no intermediate task
     that is significant at 5 % after Holm's correction."""
     targets = [t for t in analysis.study.targets if any(r.system.target == t for r in analysis.rows)]
-    marked = {d.system for d in analysis.deltas if d.against == "none" and significant(d)}
+    marked = {d.system for d in analysis.deltas if d.against == "none" and d.significant}
     names = list(
         dict.fromkeys((r.system.source, r.system.task, r.system.method, r.system.variant) for r in analysis.rows)
     )
@@ -53,7 +53,7 @@ def latex(analysis: Analysis) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def _key(system: report.System) -> tuple[str, str, str, str]:
+def _key(system: System) -> tuple[str, str, str, str]:
     return system.source, system.task, system.method, system.variant
 
 
@@ -63,44 +63,59 @@ def as_json(analysis: Analysis) -> dict[str, object]:
         "study": analysis.id,
         "systems": [
             {**vars(r.system), "metric": r.metric, **(vars(r.summary) if r.summary else {"n": 0}), "lost": r.lost,
-             "test_items": r.n, "train_seconds": r.seconds}
+             "test_items": r.n, "train_seconds": r.seconds, "trainable_parameters": r.parameters}
             for r in analysis.rows
         ],
         "deltas": [
             {**vars(d.system), "against": d.against, **vars(d.result), "holm_p": d.adjusted} for d in analysis.deltas
         ],
         "variance": [
-            {"target": v.target, "method": v.method, "shape": list(v.shape), "anova": v.moments.components,
-             "anova_untruncated": v.moments.raw, "df": v.moments.df, "mixed_model": v.likelihood}
+            {"target": v.target, "method": v.method, "metric": v.metric, "levels": v.levels,
+             "mixed_model": v.components, "shares": v.shares, "share_intervals": v.intervals,
+             "anova": v.moments and v.moments.raw, "df": v.moments and v.moments.df}
             for v in analysis.variances
         ],
         "stability": [vars(s) for s in analysis.stabilities],
         "selection": [vars(c) for c in analysis.choices],
         "regret": [vars(r) for r in analysis.regrets],
+        "lost": [{**vars(x), "system": vars(x.system)} for x in analysis.lost],
     }  # fmt: skip
 
 
+def png(svg: str) -> bytes:
+    """A chart as a PNG of twice its size."""
+    import resvg_py
+
+    return bytes(resvg_py.svg_to_bytes(svg_string=svg, zoom=2))
+
+
+def letters_are_drawn() -> bool:
+    """Whether this machine has a font: without one a PNG would lack its words."""
+    empty, word = (charts.alone(charts.shares("", [(text, ())])) for text in ("", "word"))
+    return png(empty) != png(word)
+
+
 def write(analysis: Analysis, folder: Path) -> list[Path]:
-    """Results as CSV and parquet, statistics as JSON, a LaTeX table, every chart as SVG; returns the files."""
+    """Results as CSV and parquet, statistics as JSON, a LaTeX table, every chart as SVG and PNG; returns the files.
+
+    There are no PNGs on a machine without any font.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     results.write(analysis.table, folder)
-    texts = {
-        "statistics.json": json.dumps(as_json(analysis), indent=2, ensure_ascii=False) + "\n",
-        "table.tex": latex(analysis),
+    content = {
+        "statistics.json": (json.dumps(as_json(analysis), indent=2, ensure_ascii=False) + "\n").encode(),
+        "table.tex": latex(analysis).encode(),
     }
-    for target in analysis.study.targets:
-        drawn = {
-            "vs-english": report.forest(analysis, target, "English"),
-            "vs-none": report.forest(analysis, target, "none"),
-            "cost": report.cost(analysis, target),
-        }
-        texts |= {f"{_file(target)}-{name}.svg": charts.alone(svg) for name, svg in drawn.items() if svg}
-    variance = report.shares(analysis)
-    if variance:
-        texts["variance.svg"] = charts.alone(variance)
-    for name, text in texts.items():
-        atomic.write_bytes(folder / name, text.encode())
-    return [folder / f"{results.NAME}.{kind}" for kind in ("csv", "parquet")] + [folder / name for name in texts]
+    drawn = letters_are_drawn()
+    for name, svg in figures.every(analysis):
+        if svg:
+            whole = charts.alone(svg)
+            content[f"{_file(name)}.svg"] = whole.encode()
+            if drawn:
+                content[f"{_file(name)}.png"] = png(whole)
+    for name, data in content.items():
+        atomic.write_bytes(folder / name, data)
+    return [folder / f"{results.NAME}.{kind}" for kind in ("csv", "parquet")] + [folder / name for name in content]
 
 
 def _file(name: str) -> str:

@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
+from adaptx import __version__
 from adaptx.config import RunOptions, Settings
 from adaptx.data import sources
 from adaptx.errors import AdaptxError
@@ -143,6 +144,17 @@ class Plan:
     def folder(self, store: Path) -> Path:
         """Where the study keeps its journal and results."""
         return store / "studies" / self.id
+
+    def provenance(self, settings: Settings) -> dict[str, Any]:
+        """What was asked for, of which backbone and data, by which version."""
+        return {
+            "study": self.id,
+            "adaptx": __version__,
+            "profile": settings.profile.id,
+            "backbone": settings.backbone,
+            "data": list(settings.sources),
+            "content": self.study.model_dump(mode="json"),
+        }
 
 
 def read(path: Path, settings: Settings) -> Study:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptx import atomic
 from adaptx.errors import AdaptxError
+from adaptx.study import journal
 from adaptx.study.plan import Cell, Plan, Step
 from adaptx.study.work import Outcome, Unit
 
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
 
 NAME = "results"
 # What differs between two executions of the same study: everything else must be equal.
-MEASURED = ("train_seconds", "intermediate_seconds", "target_seconds", "peak_memory_bytes")
+MEASURED = ("train_seconds", "intermediate_seconds", "target_seconds", "peak_memory_bytes", "created")
 COLUMNS = (
     "language", "source", "task", "method", "variant", "seed", "target", "metric", "leading", "score", "low", "high",
     "n", "chance", "chance_metric", "status", "flags", "english_dev", "intermediate_run", "target_run", "stack",
     "train_seconds", "intermediate_seconds", "target_seconds", "train_tokens", "trainable_parameters",
-    "peak_memory_bytes", "device", "note", "metric_key", "score_file",
+    "peak_memory_bytes", "device", "created", "backbone", "backbone_sha256", "note", "data_notes", "metric_key",
+    "score_file",
 )  # fmt: skip
 
 
@@ -74,7 +76,11 @@ def rows(plan: Plan, outcomes: Mapping[Unit, Outcome]) -> Iterator[dict[str, Any
             "trainable_parameters": max((int(v.get("trainable_parameters", 0)) for v in done.values()), default=0),
             "peak_memory_bytes": max((int(v.get("peak_memory_bytes", 0)) for v in done.values()), default=0),
             "device": next((str(v["device"]) for v in done.values() if v.get("device")), ""),
+            "created": max((str(v["created"]) for v in done.values() if v.get("created")), default=""),
+            "backbone": outcome.values.get("backbone", ""),
+            "backbone_sha256": outcome.values.get("backbone_sha256", ""),
             "note": outcome.values.get("note", ""),
+            "data_notes": " | ".join(sorted({n for v in done.values() for n in v.get("notes", ())})),
             "metric_key": outcome.values.get("metric_key", ""),
             "score_file": outcome.values.get("file", ""),
         }
@@ -107,10 +113,8 @@ def write(table: "pd.DataFrame", folder: Path) -> None:
 
 
 def read(plan: Plan, store: Path) -> "pd.DataFrame":
-    """The table that the study's last run left. Raises AX092 where there is none."""
-    path = plan.folder(store) / f"{NAME}.parquet"
-    if not path.is_file():
-        raise AdaptxError("AX092", plan.id, "its results table is not in the store.")
-    import pandas as pd
-
-    return pd.read_parquet(path)
+    """The table of what a study has so far, also while it runs or after it was killed. Raises AX092 without a score."""
+    known = journal.remembered(plan, store)
+    if not any(cell in known for cell in plan.cells):
+        raise AdaptxError("AX092", plan.id, "it has no scores in the store.")
+    return frame(plan, known)

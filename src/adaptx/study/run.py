@@ -4,15 +4,17 @@ Order and bookkeeping only; `work` does the work and an executor decides where. 
 most the units under way, and those go on from their checkpoints.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adaptx import atomic
 from adaptx.config import Settings
-from adaptx.study import journal, results
+from adaptx.errors import AdaptxError
+from adaptx.study import journal, kinship, results
 from adaptx.study.executors import Executor
 from adaptx.study.plan import Plan, Step
+from adaptx.study.track import Tracker
 from adaptx.study.work import Outcome, Unit, failure
 from adaptx.training import Report, silent
 
@@ -40,16 +42,28 @@ class Summary:
         }
 
 
-def run(plan: Plan, settings: Settings, executor: Executor, report: Report = silent) -> Summary:
-    """Do everything the plan asks for; what the store has is found. Results are written even when interrupted."""
+def run(
+    plan: Plan, settings: Settings, executor: Executor, report: Report = silent, tracker: Tracker | None = None
+) -> Summary:
+    """Do everything the plan asks for; what the store has is found. Results are written even when interrupted.
+
+    Raises AX024 where another process runs this study in this store.
+    """
     folder = plan.folder(settings.store)
     outcomes: dict[Unit, Outcome] = {}
-    try:
-        _all(plan, settings, executor, outcomes, folder, report)
-    finally:
-        executor.close()
-        if outcomes:
-            results.write(results.frame(plan, outcomes), folder)
+    with atomic.lock(folder / "lock") as mine:
+        try:
+            if not mine:
+                raise AdaptxError("AX024", plan.id, "this study is being run by another process.")
+            atomic.write_json(folder / "study.json", plan.provenance(settings))
+            _all(plan, settings, executor, outcomes, folder, report, tracker)
+            kinship.write(plan, settings)
+        finally:
+            executor.close()
+            if tracker is not None:
+                tracker.close()
+            if mine and outcomes:
+                results.write(results.frame(plan, {**journal.remembered(plan, settings.store), **outcomes}), folder)
     count = [o.event for o in outcomes.values()]
     return Summary(
         count.count("trained"),
@@ -68,6 +82,7 @@ def _all(
     outcomes: dict[Unit, Outcome],
     folder: Path,
     report: Report,
+    tracker: Tracker | None,
 ) -> None:
     waiting = _in_order(plan)
     folders: dict[Step, Path] = {}
@@ -78,8 +93,10 @@ def _all(
         outcomes[unit] = outcome
         if isinstance(unit, Step) and not outcome.failed:
             folders[unit] = settings.store / outcome.values["folder"]
-        if outcome.event != "found" or before.get(unit.label, {}).get("run") != outcome.values["run"]:
+        if journal.news(outcome, before.get(unit.label)):
             journal.append(folder, outcome.event, unit.label, **outcome.values)
+            if tracker is not None and not outcome.failed:
+                tracker.log(unit, outcome)
         report("unit", {"unit": unit.label, "outcome": outcome, "done": len(outcomes), "of": total})
 
     total = len(waiting)
@@ -144,22 +161,13 @@ class Status:
 
 def status(plan: Plan, store: Path) -> Status:
     """What the journal says of every step and cell, where the store still has what it names."""
-    last = journal.latest(plan.folder(store))
-    done, failed, left, bad = [], {}, [], []
+    known = journal.remembered(plan, store)
     units: tuple[Unit, ...] = (*plan.steps, *plan.cells)
-    for unit in units:
-        event = last.get(unit.label)
-        if event is None or not (event["event"] == "failed" or _there(event, store)):
-            left.append(unit.label)
-        elif event["event"] == "failed":
-            failed[unit.label] = str(event["error"]["message"])
-        else:
-            done.append(unit.label)
-        if event and event.get("collapsed"):
-            bad.append(unit.label)
-    return Status(tuple(done), failed, tuple(left), tuple(bad), len(plan.steps), len(plan.cells))
-
-
-def _there(event: Mapping[str, Any], store: Path) -> bool:
-    place = event.get("folder") or event.get("file")
-    return bool(place) and (store / str(place)).exists()
+    return Status(
+        tuple(u.label for u in units if u in known and not known[u].failed),
+        {u.label: str(known[u].values["error"]["message"]) for u in units if u in known and known[u].failed},
+        tuple(u.label for u in units if u not in known),
+        tuple(u.label for u in units if u in known and known[u].values.get("collapsed")),
+        len(plan.steps),
+        len(plan.cells),
+    )

@@ -1,9 +1,14 @@
 """What the numbers show and what they do not, in sentences. Nothing here computes a statistic."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from adaptx.study.analysis import Analysis, Delta, significant
+import numpy as np
+
+from adaptx.study.findings import Analysis, Delta, Variance
 from adaptx.units import duration
+
+FEW_SEEDS, FEW_LEVELS = 5, 5
+BASES = {"none": "no intermediate task", "English": "English on the same intermediate task"}
 
 
 def percent(value: float, signed: bool = False) -> str:
@@ -11,89 +16,134 @@ def percent(value: float, signed: bool = False) -> str:
     return f"{100 * value:+.1f}" if signed else f"{100 * value:.1f}"
 
 
+def counted(n: int, one: str, many: str = "") -> str:
+    """`n` with the noun in the right number."""
+    return f"{n} {one if n == 1 else many or one + 's'}"
+
+
 def say(analysis: Analysis) -> Iterator[str]:
-    """Sentences for the top of a report, the most important first."""
+    """Everything, findings first."""
+    yield from shows(analysis)
+    yield from limits(analysis)
+
+
+def shows(analysis: Analysis) -> Iterator[str]:
+    """What was found, target by target."""
+    for target in analysis.study.targets:
+        yield from _differences(analysis, target)
+        yield from (_share(v) for v in analysis.variances if v.target == target and any(v.shares.values()))
+        yield from _rankings(analysis, target)
+    seconds = _distinct_seconds(analysis)
+    yield f"Training the distinct intermediate and target adapters took {duration(seconds)} on {_devices(analysis)}."
+
+
+def limits(analysis: Analysis) -> Iterator[str]:
+    """What must be known before the findings are believed."""
     table, study = analysis.table, analysis.study
     leading = table[table["leading"]]
-    good = leading[leading["status"] == "ok"]
+    good = int((leading["status"] == "ok").sum())
     yield (
-        f"{len(good)} of {len(leading)} scored cells enter the statistics: seeds {', '.join(map(str, study.seeds))}, "
-        f"target language {study.language}, targets {', '.join(study.targets)}."
+        f"{good} of {len(leading)} scored cells enter the statistics, of seeds {', '.join(map(str, study.seeds))}. "
+        f"Nothing here is about another target language than {study.language}."
     )
-    lost = leading[leading["status"] != "ok"]
-    if len(lost):
+    if len(leading) > good:
         yield (
-            f"{int((lost['status'] == 'collapsed').sum())} collapsed (somewhere on the way a score at or below a "
-            f"constant answer's) and {int((lost['status'] == 'failed').sum())} failed. They are "
-            "listed in the runs table and are in no mean; means over what is left are optimistic to that extent."
+            f"{int((leading['status'] == 'collapsed').sum())} collapsed (somewhere on the way a score at or below a "
+            f"constant answer's) and {int((leading['status'] == 'failed').sum())} failed. They are listed apart and "
+            "are in no mean; means over what is left are optimistic to that extent."
         )
-    if table["note"].str.contains("sample corpus").any():
+    if len(study.seeds) < FEW_SEEDS:
         yield (
-            "The data is the built-in sample corpus: the numbers show that everything works and say nothing about a "
-            "language."
+            f"There are {counted(len(study.seeds), 'seed')}: intervals over seeds are wide or missing, and the seed "
+            "component of variance is uncertain."
         )
-    for target in study.targets:
-        yield from _of_target(analysis, target)
-    if len(study.seeds) < 5:
+    smallest = [d for d in analysis.deltas if d.result.seeds > 1]
+    if smallest:
+        half = float(np.median([(d.result.high - d.result.low) / 2 for d in smallest]))
         yield (
-            f"Seeds number {len(study.seeds)}: intervals over seeds are wide or missing and the seed component "
-            "of variance is uncertain; a difference that is not significant is not shown to be absent."
+            "A difference that is not significant is not shown to be absent: half of the 95 % intervals reach "
+            f"{percent(half)} points or more to either side."
         )
+    yield from (f"{target}: {note}." for target, note in _notes(analysis))
+    trained = sorted({n for notes in table["data_notes"] for n in str(notes).split(" | ") if n})
+    if trained:
+        yield f"Training data: {'; '.join(n.rstrip('.') for n in trained)}."
+    if table["source"].nunique() > 1:
+        yield (
+            "Data of two source languages differ in more than the language (origin, translation, size): what is "
+            "attributed to a source language stands for all of it."
+        )
+    if len([t for t in study.targets if any(d.system.target == t for d in analysis.deltas)]) > 1:
+        yield "Holm's correction is made within each target and base of comparison, not over the whole page."
     for gap in analysis.gaps:
         yield f"Not in the grid: {gap.what} ({gap.why})."
-    yield (
-        f"Training the distinct intermediate and target adapters took {duration(_distinct_seconds(analysis))} on "
-        f"{_devices(analysis)}."
-    )
 
 
-def _of_target(analysis: Analysis, target: str) -> Iterator[str]:
-    names = {"none": "no intermediate task", "English": "English on the same intermediate task"}
-    for against, what in names.items():
+def _notes(analysis: Analysis) -> Iterator[tuple[str, str]]:
+    """What test sets say of themselves."""
+    for target in analysis.study.targets:
+        notes = {str(n) for n in analysis.table.loc[analysis.table["target"] == target, "note"] if n}
+        yield from ((target, note.rstrip(".")) for note in sorted(notes))
+
+
+def _differences(analysis: Analysis, target: str) -> Iterator[str]:
+    for against, what in BASES.items():
         found = [d for d in analysis.deltas if d.system.target == target and d.against == against]
         if not found:
             continue
-        better = [d for d in found if significant(d) and d.result.delta > 0]
-        worse = [d for d in found if significant(d) and d.result.delta < 0]
-        text = f"{target}: of {len(found)} systems, {len(better)} score above {what} and {len(worse)} below it"
-        sampled = "test items and seeds both sampled"
-        if any(d.result.seeds < 2 for d in found):
-            sampled = "test items sampled; with a single seed nothing is known about other seeds"
-        text += f" (5 % level after Holm's correction over these comparisons, {sampled})."
+        better = [d for d in found if d.significant and d.result.delta > 0]
+        worse = [d for d in found if d.significant and d.result.delta < 0]
+        text = (
+            f"{target}: of {counted(len(found), 'system')}, {len(better)} score above {what} and {len(worse)} below "
+            f"it (5 % level after Holm's correction over these comparisons, {_sampled(found)})."
+        )
         if better:
             text += f" The largest gain is {_named(max(better, key=lambda d: d.result.delta))}."
+        if worse:
+            text += f" The largest loss is {_named(min(worse, key=lambda d: d.result.delta))}."
         yield text
-    for v in (v for v in analysis.variances if v.target == target):
-        shares = v.moments.shares
-        if not any(shares.values()):
-            continue
-        top = max(shares, key=lambda k: shares[k])
-        i, j, k = v.shape
-        yield (
-            f"{target}, {v.method}: the largest estimated component of variance is {top} ({100 * shares[top]:.0f} %), "
-            f"from {i} sources, {j} tasks and {k} seeds. Source language has {v.moments.df['source']} degrees of "
-            f"freedom and task {v.moments.df['task']}: "
-            + ("an indication, not a measurement." if min(i, j, k) < 5 else "read it with the degrees of freedom.")
-        )
+
+
+def _sampled(found: Sequence[Delta]) -> str:
+    if any(d.result.seeds < 2 for d in found):
+        return "test items sampled; with a single seed nothing is known about other seeds"
+    return "test items and seeds both sampled"
+
+
+def _share(v: Variance) -> str:
+    top = max(v.shares, key=lambda k: v.shares[k])
+    text = f"{v.target}, {v.method}: the largest estimated component of variance is {top} ({100 * v.shares[top]:.0f} %"
+    if v.intervals is not None:
+        low, high = v.intervals[top]
+        text += f", 95 % interval {100 * low:.0f} to {100 * high:.0f} %"
+    sizes = [counted(n, noun) for noun, n in v.levels.items()]
+    text += f"), from {', '.join(sizes[:-1])} and {sizes[-1]}"
+    return text + (": an indication, not a measurement." if min(v.levels.values()) < FEW_LEVELS else ".")
+
+
+def _rankings(analysis: Analysis, target: str) -> Iterator[str]:
     for s in (s for s in analysis.stabilities if s.target == target):
         yield (
-            f"{target}, {s.method}: the ranking of {s.systems} systems by one seed agrees with another's with Kendall "
-            f"tau {s.taus[0]:.2f} (from {s.taus[1]:.2f} to {s.taus[2]:.2f})."
+            f"{target}, {s.method}: the ranking of {counted(s.systems, 'system')} by one seed agrees with another's "
+            f"with Kendall tau {s.taus[0]:.2f} (from {s.taus[1]:.2f} to {s.taus[2]:.2f}; 1 is the same ranking, "
+            "0 an unrelated one)."
         )
     for c in (c for c in analysis.choices if c.target == target):
         yield (
-            f"{target}, {c.method}: choosing by English dev scores gives {percent(c.score)}, the best system on the "
-            f"target test set {percent(c.best)} (mean of {c.seeds} seeds; the latter has seen the test set and is a "
-            "bound, not a result)."
+            f"{target}, {c.method}: choosing among {counted(c.systems, 'system')} by English dev scores gives "
+            f"{percent(c.score)}, the best system on the target test set {percent(c.best)}; the choices agree in "
+            f"{c.agreed} of {counted(c.seeds, 'seed')} (the latter has seen the test set and is a bound, not a result)."
         )
+    first = {(r.method, r.ordering): r.at[1] for r in analysis.regrets if r.target == target and 1 in r.at}
+    for method in dict.fromkeys(m for m, _ in first):
+        losses = [f"{100 * value:.1f} by {name}" for (m, name), value in first.items() if m == method]
+        yield f"{target}, {method}: points lost by training on the one source that is named first: {', '.join(losses)}."
 
 
 def _named(delta: Delta) -> str:
     r = delta.result
-    return (
-        f"{percent(r.delta, True)} points for {delta.system.name} (95 % interval {percent(r.low, True)} to "
-        f"{percent(r.high, True)})"
-    )
+    between = f"{percent(r.low, True)} to {percent(r.high, True)}"
+    return f"{percent(r.delta, True)} points for {delta.system.name} (95 % interval {between})"
 
 
 def _distinct_seconds(analysis: Analysis) -> float:

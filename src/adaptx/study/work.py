@@ -3,6 +3,7 @@
 Knows jobs, training and scoring; knows neither the order of the work nor where its results are collected.
 """
 
+import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,14 +23,17 @@ from adaptx.study.plan import Cell, Step, Study
 from adaptx.training import Report, silent
 
 Unit = Step | Cell
+MOST_POINTS = 200
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a unit: `event` is trained, found, scored or failed; `values` go into the journal."""
+    """What became of a unit: `event` is trained, found, scored or failed; `values` go into the journal. `curve`: for
+    trackers, (step, loss) of at most `MOST_POINTS` steps of training that this process did."""
 
     event: str
     values: dict[str, Any] = field(default_factory=dict)
+    curve: tuple[tuple[int, float], ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -79,8 +83,8 @@ class Worker:
     def train(self, step: Step, folders: Mapping[Step, Path]) -> Outcome:
         """The finished run of a step."""
         job = self.job(step, folders)
-        found = job.done
-        stored = found or training.run(job, self.report)
+        found, curve = job.done, Curve(self.report)
+        stored = found or training.run(job, curve)
         self._stored[stored.folder] = stored
         cost = stored.manifest.cost
         scores, chance = _own_chance(job, stored)
@@ -98,9 +102,10 @@ class Worker:
             "trainable_parameters": cost["trainable_parameters"],
             "peak_memory_bytes": cost["peak_memory_bytes"],
             "created": stored.manifest.created,
+            "notes": list(stored.manifest.notes),
             "device": stored.manifest.hardware.get("gpu") or stored.manifest.hardware.get("cpu", ""),
         }
-        return Outcome("found" if found else "trained", values)
+        return Outcome("found" if found else "trained", values, curve.thinned())
 
     def score(self, cell: Cell, folders: Mapping[Step, Path]) -> Outcome:
         """The scores of a cell."""
@@ -108,6 +113,7 @@ class Worker:
         precision = jobs.precision_for(self.study.precision, backbones.pick_device(self.settings.device))
         stack = Stack(tuple(self.stored(folders[s]) for s in cell.stack))
         self.report("score", {"system": cell.system, "task": cell.target})
+        files, began = backbones.locate(self.settings), time.monotonic()
         result = scoring.cell(self.settings, stack, task, self.study.language, precision)
         chance = chance_level(task, jobs.loaded(self.settings, task.id, self.study.language, "test").examples)
         return Outcome(
@@ -122,8 +128,29 @@ class Worker:
                 "chance_metric": chance.metric if chance else "",
                 "collapsed": chance is not None and chance.collapsed(result.metrics),
                 "file": result.path.relative_to(self.settings.store).as_posix(),
+                "backbone": files.name,
+                "backbone_sha256": files.weights_sha256,
+                "seconds": round(time.monotonic() - began, 2),
             },
         )
+
+
+class Curve:
+    """A reporter that keeps the losses of the steps it is told of, beside the one that it passes everything to."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._points: list[tuple[int, float]] = []
+
+    def __call__(self, event: str, values: dict[str, Any]) -> None:
+        if event == "step":
+            self._points.append((values["step"], values["loss"]))
+        self._report(event, values)
+
+    def thinned(self) -> tuple[tuple[int, float], ...]:
+        """Every n-th point, the last one among them."""
+        every = -(-len(self._points) // MOST_POINTS) or 1
+        return tuple(self._points[::-1][::every][::-1])
 
 
 def _leading(stored: Stored, job: Job, split: str) -> float | None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ def english_selected(english_dev: Sequence[float], target_test: Sequence[float])
     """The target score of the system with the best English dev score, and of the one with the best target score.
 
     The oracle has seen the test set: it is a bound, not a result. The first of equals is taken. Source: Keung et al.
-    2020, "Don't Use English Dev", section 3.
+    2020, "Don't Use English Dev", who choose checkpoints so; here systems are chosen.
     """
     chosen, oracle = int(np.argmax(english_dev)), int(np.argmax(target_test))
     return Selection(chosen, oracle, float(target_test[chosen]), float(target_test[oracle]))
@@ -56,3 +57,13 @@ def regret_at(ordering: Sequence[str], scores: dict[str, float], k: int) -> floa
     """
     known = [source for source in ordering if source in scores]
     return max(scores.values()) - max(scores[s] for s in known[:k])
+
+
+def random_regret_at(scores: dict[str, float], k: int) -> float:
+    """The expectation of `regret_at` over all orderings: what trying any k of the n sources loses.
+
+    Of the C(n, k) choices, C(n - 1 - i, k - 1) have the i-th best source (from 0) as their best one.
+    """
+    falling, n = sorted(scores.values(), reverse=True), len(scores)
+    best = sum(value * comb(n - 1 - i, k - 1) for i, value in enumerate(falling)) / comb(n, k)
+    return falling[0] - best
