@@ -119,7 +119,8 @@ def test_the_pulled_adapter_scores_what_the_pushed_one_scores(
     assert "qaa | toypos" in card, "the scores known when it was pushed are on its card"
 
 
-DATA = Path(os.environ.get("ADAPTX_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+NAMED = os.environ.get("ADAPTX_TEST_DATA") or os.environ.get("ADAPTX_DATA")  # before the fixtures clear them
+DATA = Path(NAMED or Path(__file__).resolve().parents[2] / "shared" / "data")
 
 
 @pytest.fixture(scope="module")
