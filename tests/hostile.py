@@ -287,7 +287,26 @@ def foreign_method(good: Stored, scratch: Path, hub: Path) -> None:
     hub_toy.plant(hub, hub_toy.copied(other, scratch / "folder", edit))
 
 
+def whole_model(**fields: Any) -> Case:
+    """A fully fine-tuned model whose config.json, which transformers is given, has more fields."""
+
+    def plant(good: Stored, scratch: Path, hub: Path) -> None:
+        def edit(folder: Path) -> None:
+            path = folder / "adapter" / "config.json"
+            path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+        folder = hub_toy.copied(hub_toy.small(SETTINGS[0], method="full", seed=7), scratch / "folder", edit)
+        hub_toy.redescribed(folder)
+        hub_toy.plant(hub, folder)
+
+    return plant
+
+
 SETTINGS: list[Settings] = []
+CASES["config.json with a remote attention kernel"] = whole_model(attn_implementation="evil/kernel")
+CASES["config.json with a remote kernel under its inner name"] = whole_model(_attn_implementation_internal="a/b")
+CASES["config.json with an automatic class"] = whole_model(**CODE)
+CASES["config.json with an address"] = whole_model(_name_or_path="https://example.org/model")
 CASES["a method that is not its own"] = foreign_method
 CASES["another backbone's weights"] = foreign_backbone
 

@@ -48,9 +48,10 @@ def test_the_audit_hook_sees_what_it_should(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(1)) == 1
 
 
-def test_the_same_folder_unharmed_is_accepted(settings: Settings, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["pfeiffer", "full"])
+def test_the_same_folder_unharmed_is_accepted(settings: Settings, tmp_path: Path, method: str) -> None:
     """What `plant` puts on a hub is refused for its content alone."""
-    stored = hub_toy.small(settings)
+    stored = hub_toy.small(settings, method=method)
     hub_toy.plant(tmp_path / "hub", hub_toy.copied(stored, tmp_path / "copy", hub_toy.redescribed))
     other = toy.settings(toy.World(settings.cache.parent), tmp_path / "other")
     assert hub.pull(other, hub_toy.ref_of(stored), str(tmp_path / "hub"))[0].new
