@@ -15,8 +15,8 @@ import toy
 
 FIRST = pages.DOCS / "tutorials" / "first-result.md"
 README = pages.ROOT / "README.md"
-# Points by which a score may differ between processors: bf16 and fp32 round differently, and 500 sentences are few.
-CLOSE = 6.0
+# Points by which a score may differ between processors. Between bf16 and fp32 on one, the largest difference was 0.8.
+CLOSE = 3.0
 TEXT = README.read_text("utf-8")
 
 
