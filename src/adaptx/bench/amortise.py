@@ -44,9 +44,11 @@ class Served:
     full_bytes: float
 
     def adapters(self, n: int) -> float:
+        """Bytes of one backbone with `n` adapters."""
         return self.full_bytes + n * self.adapter_bytes
 
     def models(self, n: int) -> float:
+        """Bytes of `n` fully fine-tuned models."""
         return n * self.full_bytes
 
 
