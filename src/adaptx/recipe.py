@@ -107,8 +107,11 @@ class Recipe(Model):
         value = self.model_dump(mode="json")
         for ref in value["data"]:
             del ref["licence"]
-        if not self.backbone.full_sha256:  # run ids are older than trimming
+        # What came later than the first run ids counts only where it is used.
+        if not self.backbone.full_sha256:
             del value["backbone"]["full_sha256"], value["backbone"]["body_sha256"]
+        if self.optimiser.name == "adamw":
+            del value["optimiser"]["name"]
         return hashlib.sha256(canonical(value).encode()).hexdigest()
 
     def spec(self, task: str) -> TaskSpec | None:
