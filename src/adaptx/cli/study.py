@@ -63,6 +63,9 @@ def plan_(
     measure: Annotated[
         bool, typer.Option("--measure", help="Train a few steps of each task to estimate the time by.")
     ] = False,
+    hourly_price: Annotated[
+        float | None, typer.Option("--hourly-price", min=0, help="Price of a worker's hour, for the cost in money.")
+    ] = None,
     profile: o.Profile = None,
     store: o.Store = None,
     data_root: o.DataRoot = None,
@@ -83,7 +86,9 @@ def plan_(
     stages = {s: sum(x.stage == s for x in planned.steps) for s in ("language", "intermediate", "target")}
     if as_json:
         gaps = [{"what": g.what, "why": g.why} for g in planned.gaps]
-        print_json({"study": planned.id, "steps": stages, "cells": len(planned.cells), "gaps": gaps, **value.as_json()})
+        cost = None if value.seconds is None or hourly_price is None else value.seconds / 3600 * hourly_price
+        counts = {"steps": stages, "cells": len(planned.cells), "gaps": gaps}
+        print_json({"study": planned.id, **counts, **value.as_json(), "cost_left": cost})
         return
     print(f"study {planned.id}: {planned.study.title}")
     print(f"  {len(planned.steps)} runs: " + ", ".join(f"{n} {s} adapters" for s, n in stages.items() if n))
@@ -93,10 +98,16 @@ def plan_(
         print(f"  gap: {gap.what}: {gap.why}")
     if value.left and value.seconds is None:
         print("  no estimate: the store has no finished run to go by; --measure trains a few steps of each task")
-    elif value.left and value.seconds is not None:
-        print(f"  about {duration(value.seconds)} of training on one worker, scoring not counted, by")
+    elif value.seconds:
+        training, scoring = value.training_seconds or 0.0, value.scoring_seconds or 0.0
+        print(
+            f"  about {duration(value.seconds)} on one worker: training {duration(training)}, "
+            f"scoring {duration(scoring)}; by"
+        )
         for origin in value.origins:
             print(f"    {origin}")
+        if hourly_price is not None:
+            print(f"  about {value.seconds / 3600 * hourly_price:.2f} at {hourly_price:g} an hour")
 
 
 @app.command("run", epilog="Example: adaptx study run configs/studies/demo.yaml --executor pool --workers 2")

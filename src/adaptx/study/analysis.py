@@ -44,7 +44,9 @@ def analyse(name: str, study: Study, gaps: tuple[Gap, ...], table: "pd.DataFrame
     leading = table[table["leading"]]
     good = leading[leading["status"] == "ok"]
     main = good[good["variant"] == MAIN]
-    whole = [(str(t), str(m), part) for (t, m), part in main.groupby(["target", "method"], sort=True)]
+    parts = {(str(t), str(m)): part for (t, m), part in main.groupby(["target", "method"], sort=True)}
+    order = sorted(parts, key=lambda at: (study.targets.index(at[0]), at[1]))
+    whole = [(target, method, parts[target, method]) for target, method in order]
     grids = [(t, m, part[part["source"] != NONE]) for t, m, part in whole if (part["source"] != NONE).any()]
     orderings = {**kinship.read(store / "studies" / name), **study.orderings}
     return Analysis(

@@ -9,7 +9,7 @@ from adaptx import __version__
 from adaptx.study import figures, tables
 from adaptx.study.findings import Analysis, Row
 from adaptx.study.plan import MAIN, NONE
-from adaptx.study.sentences import BASES, limits, shows
+from adaptx.study.sentences import BASES, choosing, limits, shows, spreads
 
 PAGE = Path(__file__).with_name("page.html")
 METHODS = (
@@ -109,10 +109,10 @@ def _variances(analysis: Analysis) -> str:
     if not svg:
         return "<p>No decomposition: it needs two systems and two seeds that worked.</p>"
     caption = "Shares of the sum of variance components, with 95 % intervals."
-    return _figure(svg, caption) + tables.variances(analysis.variances)
+    return _list(spreads(analysis)) + _figure(svg, caption) + tables.variances(analysis.variances)
 
 
 def _choices(analysis: Analysis) -> str:
     if not analysis.choices and not analysis.regrets:
         return "<p>Nothing to choose from.</p>"
-    return tables.choices(analysis)
+    return _list(choosing(analysis)) + tables.choices(analysis)

@@ -24,17 +24,45 @@ def counted(n: int, one: str, many: str = "") -> str:
 def say(analysis: Analysis) -> Iterator[str]:
     """Everything, findings first."""
     yield from shows(analysis)
+    yield from spreads(analysis)
+    yield from choosing(analysis)
     yield from limits(analysis)
 
 
 def shows(analysis: Analysis) -> Iterator[str]:
-    """What was found, target by target."""
+    """What was found against the baselines, target by target, and what it took."""
     for target in analysis.study.targets:
         yield from _differences(analysis, target)
-        yield from (_share(v) for v in analysis.variances if v.target == target and any(v.shares.values()))
-        yield from _rankings(analysis, target)
     seconds = _distinct_seconds(analysis)
     yield f"Training the distinct intermediate and target adapters took {duration(seconds)} on {_devices(analysis)}."
+
+
+def spreads(analysis: Analysis) -> Iterator[str]:
+    """Where variance comes from, and how far rankings hold between seeds."""
+    for v in analysis.variances:
+        if any(v.shares.values()):
+            yield _share(v)
+    for s in analysis.stabilities:
+        yield (
+            f"{s.target}, {s.method}: the ranking of {counted(s.systems, 'system')} by one seed agrees with another's "
+            f"with Kendall tau {s.taus[0]:.2f} (from {s.taus[1]:.2f} to {s.taus[2]:.2f}; 1 is the same ranking, "
+            "0 an unrelated one)."
+        )
+
+
+def choosing(analysis: Analysis) -> Iterator[str]:
+    """What a choice without target labels loses."""
+    for c in analysis.choices:
+        yield (
+            f"{c.target}, {c.method}: choosing among {counted(c.systems, 'system')} by English dev scores gives "
+            f"{percent(c.score)}, the best system on the target test set {percent(c.best)}; the choices agree in "
+            f"{c.agreed} of {counted(c.seeds, 'seed')} (the latter has seen the test set and is a bound, not a result)."
+        )
+    groups = dict.fromkeys((r.target, r.method) for r in analysis.regrets)
+    for target, method in groups:
+        found = [r for r in analysis.regrets if (r.target, r.method) == (target, method) and 1 in r.at]
+        losses = [f"{100 * r.at[1]:.1f} by {r.ordering}" for r in found]
+        yield f"{target}, {method}: points lost by training on the one source that is named first: {', '.join(losses)}."
 
 
 def limits(analysis: Analysis) -> Iterator[str]:
@@ -112,32 +140,15 @@ def _sampled(found: Sequence[Delta]) -> str:
 
 def _share(v: Variance) -> str:
     top = max(v.shares, key=lambda k: v.shares[k])
-    text = f"{v.target}, {v.method}: the largest estimated component of variance is {top} ({100 * v.shares[top]:.0f} %"
+    text = (
+        f"{v.target}, {v.method}: the largest component of variance is {top}, by estimate {100 * v.shares[top]:.0f} %"
+    )
     if v.intervals is not None:
         low, high = v.intervals[top]
-        text += f", 95 % interval {100 * low:.0f} to {100 * high:.0f} %"
+        text += f" (interval {100 * low:.0f} to {100 * high:.0f} %)"
     sizes = [counted(n, noun) for noun, n in v.levels.items()]
-    text += f"), from {', '.join(sizes[:-1])} and {sizes[-1]}"
+    text += f", from {', '.join(sizes[:-1])} and {sizes[-1]}"
     return text + (": an indication, not a measurement." if min(v.levels.values()) < FEW_LEVELS else ".")
-
-
-def _rankings(analysis: Analysis, target: str) -> Iterator[str]:
-    for s in (s for s in analysis.stabilities if s.target == target):
-        yield (
-            f"{target}, {s.method}: the ranking of {counted(s.systems, 'system')} by one seed agrees with another's "
-            f"with Kendall tau {s.taus[0]:.2f} (from {s.taus[1]:.2f} to {s.taus[2]:.2f}; 1 is the same ranking, "
-            "0 an unrelated one)."
-        )
-    for c in (c for c in analysis.choices if c.target == target):
-        yield (
-            f"{target}, {c.method}: choosing among {counted(c.systems, 'system')} by English dev scores gives "
-            f"{percent(c.score)}, the best system on the target test set {percent(c.best)}; the choices agree in "
-            f"{c.agreed} of {counted(c.seeds, 'seed')} (the latter has seen the test set and is a bound, not a result)."
-        )
-    first = {(r.method, r.ordering): r.at[1] for r in analysis.regrets if r.target == target and 1 in r.at}
-    for method in dict.fromkeys(m for m, _ in first):
-        losses = [f"{100 * value:.1f} by {name}" for (m, name), value in first.items() if m == method]
-        yield f"{target}, {method}: points lost by training on the one source that is named first: {', '.join(losses)}."
 
 
 def _named(delta: Delta) -> str:

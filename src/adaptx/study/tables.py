@@ -49,7 +49,7 @@ def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Value]], n
     body = "".join(f"<tr>{first.html('th', SCOPE)}{''.join(v.html() for v in rest)}</tr>" for first, *rest in rows)
     mark = f' id="{name}"' if name else ""
     return wide(
-        f'<table class="sortable"{mark}><caption>{escape(caption)}</caption><thead><tr>{top}</tr></thead>'
+        f'<table class="sortable"{mark}><caption><span>{escape(caption)}</span></caption><thead><tr>{top}</tr></thead>'
         f"<tbody>{body}</tbody></table>",
         caption,
     )
@@ -96,11 +96,11 @@ def heatmap(rows: Sequence[Row], target: str, method: str) -> str:
     metric = next(iter(here.values())).metric
     caption = (
         f"{target}, {method}: {metric} in percent, mean over seeds with Student's 95 % interval below. Rows are source "
-        "languages, columns intermediate tasks; darker is higher, the highest mean is framed."
+        "languages, columns intermediate tasks; the stronger the colour the higher, the highest mean is framed."
     )
     return wide(
-        f'<table class="heat"><caption>{escape(caption)}</caption><thead><tr><th scope="col">source</th>{head}</tr>'
-        f"</thead><tbody>{''.join(body)}</tbody></table>",
+        f'<table class="heat"><caption><span>{escape(caption)}</span></caption><thead><tr><th scope="col">source</th>'
+        f"{head}</tr></thead><tbody>{''.join(body)}</tbody></table>",
         caption,
     )
 
