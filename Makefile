@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: install demo bench test check docs minimum lint clean
+.PHONY: install demo bench bench-cpu bench-gpu test check docs minimum lint clean
 
 install: $(VENV)/.installed
 
@@ -47,6 +47,22 @@ minimum:
 # Training speed against `adapters` and `peft` with their trainers, in one process; the last line has the ratios.
 bench: install
 	$(BIN)/python benchmarks/peers.py
+
+# What every method costs on this machine; goes on where it was cut off. See benchmarks/README.md.
+#   make bench-cpu DATA=data                    in .venv
+#   make bench-gpu WHEELS=wheels DATA=data      on CUDA without a network, in the running Python
+# OUT: folder of results. MINUTES: start nothing new after so many. DRY=1: only say what would be measured.
+MINUTES ?= 24
+COST = PYTHONPATH=src HF_HUB_OFFLINE=1 $(PYTHON) -c "from adaptx.cli import main; main()" bench cost --report \
+	$(if $(OUT),--out $(OUT),--under benchmarks/results) $(if $(DATA),--data-root $(DATA)) $(if $(DRY),--dry-run)
+
+bench-cpu: PYTHON = $(BIN)/python
+bench-cpu: install
+	$(COST) --suite cpu --device cpu --minutes $(MINUTES)
+
+bench-gpu:
+	$(if $(WHEELS),$(PYTHON) benchmarks/wheels.py $(WHEELS))
+	$(COST) --suite gpu --minutes $(MINUTES) --device $(if $(DRY),auto,cuda)
 
 clean:
 	rm -rf $(VENV) $(VENV)-minimum dist build site

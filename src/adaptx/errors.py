@@ -211,7 +211,7 @@ CODES: dict[str, Code] = {
     "AX095": Code(
         "measurement failed",
         "The process of a measurement ended without a result.",
-        "See failures.jsonl beside the results; the same command measures again what is missing.",
+        "See journal.jsonl beside the results; the same command measures again what is missing.",
     ),
     "AX072": Code(
         "file system refused",

@@ -9,6 +9,7 @@ own, which leaves 4 N of 6 N, and nothing below the lowest trained weight is vis
 cost 4 H l^2 a sequence forward and twice that backward.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -143,7 +144,7 @@ def counted(step: Callable[[], Any], attention: Flops) -> float:
 
 
 def _fused(attention: Flops) -> dict[Any, Any]:
-    """Formulas for the attention kernels that torch's own table lacks."""
+    """Formulas for the kernels that torch's own table lacks: fused attention, and products with 4-bit weights."""
     aten: Any = torch.ops.aten
 
     def forward(q: Any, k: Any, v: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
@@ -160,10 +161,21 @@ def _fused(attention: Flops) -> dict[Any, Any]:
         aten._scaled_dot_product_flash_attention_for_cpu: forward,
         aten._scaled_dot_product_flash_attention_for_cpu_backward: backward,
     }
-    namespace: Any = torch.ops.torch_attn  # empty until torch.nn.attention.varlen is imported
-    for name, value in (("_varlen_attn", attention.forward), ("_varlen_attn_backward", attention.backward)):
-        if hasattr(namespace, name):
-            known[getattr(namespace, name)] = always(value)
+
+    def product(a: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+        return int(2 * math.prod(a) * out_shape[-1])
+
+    late = {  # there once their library is imported
+        ("torch_attn", "_varlen_attn"): always(attention.forward),
+        ("torch_attn", "_varlen_attn_backward"): always(attention.backward),
+        ("flash_attn", "_flash_attn_varlen_forward"): always(attention.forward),
+        ("flash_attn", "_flash_attn_varlen_backward"): always(attention.backward),
+        ("bitsandbytes", "gemm_4bit"): product,
+        ("bitsandbytes", "gemv_4bit"): product,
+    }
+    for (space, name), count in late.items():
+        if hasattr(getattr(torch.ops, space), name):
+            known[getattr(getattr(torch.ops, space), name)] = count
     return known
 
 

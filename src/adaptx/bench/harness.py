@@ -21,7 +21,7 @@ from adaptx.bench.spec import Spec
 from adaptx.errors import AdaptxError
 from adaptx.study import journal
 
-FAILURES = "failures.jsonl"
+CANNOT = ("AX033", "AX051")  # a package or a combination that does not exist here: nothing went wrong
 Tell = Callable[[str, dict[str, Any]], None]
 
 
@@ -31,11 +31,12 @@ def repeated(specs: Sequence[Spec], repeats: int) -> list[Spec]:
 
 
 class Outcome:
-    """What a call of `run` did: records by order of the plan, failures by label, and what a deadline left."""
+    """What a call of `run` did: records in the plan's order, failures and impossible ones by name, what is left."""
 
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []
         self.failed: dict[str, str] = {}
+        self.impossible: dict[str, str] = {}
         self.left: list[Spec] = []
 
 
@@ -44,7 +45,7 @@ def run(
 ) -> Outcome:
     """Measure what `folder` does not have; start nothing after `deadline` (monotonic); `limit` seconds a process.
 
-    A failure is noted in the folder's failures and does not stop the others.
+    A failure is noted in the folder's journal and does not stop the others.
     """
     folder.mkdir(parents=True, exist_ok=True)
     outcome = Outcome()
@@ -61,9 +62,10 @@ def run(
         try:
             value = measure(spec, places, limit)
         except AdaptxError as error:
-            outcome.failed[spec.name] = str(error)
-            journal.append(folder, "failed", spec.name, code=error.code, message=str(error), label=spec.label)
-            tell("failed", {"spec": spec, "message": str(error)})
+            kind = "impossible" if error.code in CANNOT else "failed"
+            getattr(outcome, kind)[spec.name] = str(error)
+            journal.append(folder, kind, spec.name, code=error.code, message=str(error), label=spec.label)
+            tell(kind, {"spec": spec, "message": str(error)})
             continue
         results.write(folder, spec, value)
         outcome.records.append(value)

@@ -135,10 +135,9 @@ def labels(block: Block, settings: Settings) -> list[str]:
             raise AdaptxError("AX070", layout, "a layout is packed or padded.")
         for text in block.methods:
             fields = parse_label(text)
-            method = settings.registry.method(fields["method"])
-            padded = layout == "padded" or fields["layout"] == "padded" or not method.packable
-            eight = "+8bit" if fields["optimiser"] != "adamw" else ""
-            out.append(f"{fields['method']}{eight}{'+padded' if padded else ''}")
+            packable = settings.registry.method(fields["method"]).packable
+            padded = "layout" not in fields and (layout == "padded" or not packable)
+            out.append(f"{text}+padded" if padded else text)
     return list(dict.fromkeys(out))
 
 

@@ -108,7 +108,6 @@ def origin(job: Job) -> dict[str, Any]:
 def loop_options(job: Job, **changes: Any) -> LoopOptions:
     """The training loop's options as a training run of the job would have them, with `changes`."""
     o = job.recipe.optimiser
-    rest = {"optimiser": kind} if (kind := getattr(o, "name", "adamw")) != "adamw" else {}
     values: dict[str, Any] = {
         "epochs": o.epochs,
         "batch_tokens": o.batch_tokens,
@@ -118,6 +117,6 @@ def loop_options(job: Job, **changes: Any) -> LoopOptions:
         "warmup": o.warmup,
         "weight_decay": o.weight_decay,
         "clip": o.clip,
-        **rest,
+        "optimiser": o.name,
     }
     return LoopOptions(**{**values, **changes})

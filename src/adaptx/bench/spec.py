@@ -1,7 +1,7 @@
 """What one measurement is: a frozen value whose hash names the file of its result. Knows nothing of how to measure.
 
-A label names a method with its optimiser and layout where they are not the usual ones: `full`, `full+8bit`,
-`lora+padded`.
+A label names a method with what is unusual about how it runs: `full`, `full+8bit` (moments in 8 bits), `lora+padded`,
+`full+ckpt` (gradient checkpointing).
 """
 
 import hashlib
@@ -15,7 +15,11 @@ from adaptx.registry import Model
 
 What = Literal["steps", "target", "serve", "accuracy"]
 Layout = Literal["packed", "padded"]
-OPTIMISERS = {"": "adamw", "8bit": "adamw8bit"}
+UNUSUAL: dict[str, tuple[str, Any]] = {
+    "8bit": ("optimiser", "adamw8bit"),
+    "ckpt": ("checkpointing", True),
+    "padded": ("layout", "padded"),
+}
 COMPARED = (
     "full",
     "pfeiffer",
@@ -43,6 +47,7 @@ class Spec(Model):
     method: str
     optimiser: Literal["adamw", "adamw8bit"] = "adamw"
     layout: Layout = "packed"
+    checkpointing: bool = False
     precision: Literal["fp32", "bf16"]
     backbone: str
     data: Literal["local", "hub", "sample", "shape"]
@@ -64,8 +69,7 @@ class Spec(Model):
     @property
     def label(self) -> str:
         """The method with what is unusual about it."""
-        extra = [k for k, v in OPTIMISERS.items() if k and v == self.optimiser]
-        return "+".join([self.method, *extra, *(["padded"] if self.layout == "padded" else [])])
+        return "+".join([self.method, *(k for k, (field, v) in UNUSUAL.items() if getattr(self, field) == v)])
 
     @property
     def digest(self) -> str:
@@ -85,16 +89,13 @@ class Spec(Model):
 
 
 def parse_label(text: str) -> dict[str, Any]:
-    """METHOD[+8bit][+padded] as fields of a spec. Raises AX070."""
+    """METHOD[+8bit][+ckpt][+padded] as fields of a spec. Raises AX070."""
     method, *extra = text.split("+")
-    unknown = sorted(set(extra) - {"8bit", "padded"})
-    if not method or unknown:
-        raise AdaptxError("AX070", text, "expected METHOD, METHOD+8bit, METHOD+padded or METHOD+8bit+padded.")
-    return {
-        "method": method,
-        "optimiser": OPTIMISERS["8bit" if "8bit" in extra else ""],
-        "layout": "padded" if "padded" in extra else "packed",
-    }
+    if not method or not set(extra) <= UNUSUAL.keys():
+        raise AdaptxError(
+            "AX070", text, f"expected METHOD, with any of {', '.join(f'+{k}' for k in UNUSUAL)} after it."
+        )
+    return {"method": method, **dict(UNUSUAL[k] for k in extra)}
 
 
 def grid(labels: Sequence[str], common: dict[str, Any], **axes: Iterable[Any]) -> list[Spec]:

@@ -6,8 +6,6 @@ What would disturb the times (counting operations, watching activations, the dev
 
 import math
 import tempfile
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,72 +15,12 @@ from adaptx import methods
 from adaptx.bench import energy, flops, gemm, memory, statistics, workload
 from adaptx.bench.session import Session, loop_options, open_session, origin
 from adaptx.bench.spec import Spec
+from adaptx.bench.ticks import Ticks
 from adaptx.bench.workload import Batch
 from adaptx.config import Settings
 from adaptx.engine import loop
-from adaptx.engine.loop import Hooks, Progress, Work
+from adaptx.engine.loop import Hooks, Work
 from adaptx.engine.packing import pack
-
-
-@dataclass
-class Ticks:
-    """Times and losses of the loop's steps, as its reports give them."""
-
-    device: torch.device
-    warm_up: int
-    last: int
-    counters: energy.Gpu | None
-    meter: energy.Meter | None = None
-    at: list[float] = field(default_factory=list)
-    busy: list[float] = field(default_factory=list)  # processor seconds of the process so far
-    losses: list[float] = field(default_factory=list)
-    used: int = 0
-    between: int = 0  # allocated between two steps
-    energy: dict[str, Any] | None = None
-
-    def start(self) -> None:
-        """Begin; with no warm-up the first measured step begins here too."""
-        if self.counters is not None:
-            self.meter = energy.Meter(self.counters.joules)
-        self._settle()
-        self._note()
-        if not self.warm_up and self.meter:
-            self.meter.start()
-
-    def __call__(self, now: Progress, steps: int, rate: float) -> None:
-        """The loop's report after a step."""
-        border = now.step in (self.warm_up, self.last)
-        if border:
-            self._settle()  # so that no work of the warm-up falls into the window, and none of the last step out of it
-        self._note()
-        self.losses.append(now.losses[-1])
-        if self.meter and now.step == self.warm_up:
-            self.meter.start()
-        if self.meter and now.step == self.last:
-            self.energy = self.meter.stop()
-        if self.device.type == "cuda":
-            self.between = max(self.between, torch.cuda.memory_allocated(self.device))
-        if self.counters is not None and border:
-            self.used = max(self.used, self.counters.used_bytes())
-
-    def _note(self) -> None:
-        self.at.append(time.perf_counter())
-        self.busy.append(time.process_time())
-
-    def _settle(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
-    @property
-    def cpu_share(self) -> float:
-        """Processor time over wall time and threads in the measured steps: well below 1, others used the processor."""
-        at, busy = self.at[self.warm_up :], self.busy[self.warm_up :]
-        return (busy[-1] - busy[0]) / (at[-1] - at[0]) / torch.get_num_threads()
-
-    @property
-    def seconds(self) -> list[float]:
-        """Wall seconds of each step."""
-        return [b - a for a, b in zip(self.at, self.at[1:], strict=False)]
 
 
 def measure(settings: Settings, spec: Spec) -> dict[str, Any]:
@@ -98,7 +36,8 @@ def measure(settings: Settings, spec: Spec) -> dict[str, Any]:
     ticks = Ticks(model.device, spec.warm_up, len(planned), counters)
     ticks.start()
     with clock("train"), memory.watching_optimisers() as held:
-        loop.train(model, hooks(session, ticks), loop_options(session.job, epochs=epochs_for(session, len(planned))))
+        options = loop_options(session.job, epochs=epochs_for(session, len(planned)))
+        progress = loop.train(model, hooks(session, ticks), options)
     train_peak = memory.resident()[1]
     cuda = _cuda(model.device, ticks)
     batches = [workload.batch_of(w) for w in planned]
@@ -106,10 +45,13 @@ def measure(settings: Settings, spec: Spec) -> dict[str, Any]:
         evaluated = _evaluate(session)
     with clock("save"):
         disk = _save(session)
-    operations, activations = _operations(session, planned, batches)
-    speed = gemm.best(model.device, spec.precision)
+    with clock("count"):
+        operations, activations = _operations(session, planned, batches)
+    with clock("gemm"):
+        speed = gemm.best(model.device, spec.precision)
     measured = batches[spec.warm_up :]
-    seconds = ticks.seconds[spec.warm_up :]
+    every = ticks.seconds
+    seconds = every[spec.warm_up :]
     needed = sum(_formula(session, b, b.lengths).total for b in measured) / sum(seconds)
     done = sum(_formula(session, b, executed(session, b)).total for b in measured) / sum(seconds)
     cpu = {
@@ -125,11 +67,12 @@ def measure(settings: Settings, spec: Spec) -> dict[str, Any]:
         "disk": disk,
         "steps": {
             "seconds": seconds,
-            "warm_up_seconds": ticks.seconds[: spec.warm_up],
+            "warm_up_seconds": every[: spec.warm_up],
             "tokens": [b.tokens for b in measured],
             "examples": [b.examples for b in measured],
-            "losses": ticks.losses,
-            "cpu_share": ticks.cpu_share,
+            "losses": progress.losses,
+            "cpu_share": ticks.cpu_share(seconds),
+            "pieces": ticks.pieces,
             **statistics.summary(seconds),
         },
         "tokens_per_s": sum(b.tokens for b in measured) / sum(seconds),
@@ -150,7 +93,7 @@ def measure(settings: Settings, spec: Spec) -> dict[str, Any]:
         "energy": ticks.energy,
         "energy_note": why,
         "origin": origin(session.job),
-        "seconds": {**clock.seconds, "warm_up": sum(ticks.seconds[: spec.warm_up])},
+        "seconds": {**clock.seconds, "warm_up": sum(every[: spec.warm_up])},
     }
 
 
@@ -171,7 +114,8 @@ def epochs_for(session: Session, steps: int) -> float:
 
 def hooks(session: Session, ticks: Ticks) -> Hooks:
     """The learner's own plan and loss, no evaluation, and the clock as the report."""
-    return Hooks(session.learner.plan, session.learner.loss, None, ticks)
+    learner = session.learner
+    return Hooks(learner.plan, learner.loss, None, ticks, learner.items, ticks.split)
 
 
 def executed(session: Session, batch: Batch) -> tuple[int, ...]:
@@ -187,31 +131,35 @@ def _formula(session: Session, batch: Batch, lengths: tuple[int, ...]) -> flops.
 
 
 def _operations(session: Session, planned: list[Work], batches: list[Batch]) -> tuple[dict[str, Any], int]:
-    """Operations of the largest step, counted and by formula, and the bytes that autograd keeps in it."""
-    model = session.learner.model
+    """Operations of the largest step, by formula and (in the first repetition) counted, and the bytes that autograd
+    keeps in it. Raises AX094."""
+    model, learner = session.learner.model, session.learner
     at = max(range(len(batches)), key=lambda i: batches[i].tokens)
     work, size = planned[at], batches[at]
     batch = pack(work.features, work.rows, model.first_position, model.buckets).to(model.device)
     model.train(True)
     with memory.watching_activations(model.encoder, model.heads) as saved:
-        loss = session.learner.loss(work.task, batch)
+        loss = learner.loss(work.task, batch)
     del loss
-    geometry = flops.Geometry.of(model.encoder.config)
-    squares = 4.0 * geometry.hidden * sum(n * n for n in size.lengths)
-    counted = flops.counted(
-        lambda: session.learner.loss(work.task, batch).backward(),  # type: ignore[no-untyped-call]
-        flops.Flops(squares, 2 * squares),
-    )
-    model.encoder.zero_grad(set_to_none=True)
-    model.heads.zero_grad(set_to_none=True)
-    by_formula = _formula(session, size, executed(session, size)).total
+    expected = _formula(session, size, executed(session, size))
+    again = expected.forward if model.checkpointing else 0.0  # the layers run forward twice
     values = {
         "tokens": size.tokens,
-        "counted": counted,
-        "formula": by_formula,
+        "formula": expected.total + again,
         "formula_without_padding": _formula(session, size, size.lengths).total,
-        "ratio": flops.compare(counted, by_formula),
+        "counted": None,
+        "ratio": None,
     }
+    if session.spec.repetition == 0:
+        geometry = flops.Geometry.of(model.encoder.config)
+        squares = 4.0 * geometry.hidden * sum(n * n for n in size.lengths)
+        counted = flops.counted(
+            lambda: learner.loss(work.task, batch).backward(),  # type: ignore[no-untyped-call]
+            flops.Flops(squares, 2 * squares),
+        )
+        values |= {"counted": counted, "ratio": flops.compare(counted, expected.total + again)}
+    model.encoder.zero_grad(set_to_none=True)
+    model.heads.zero_grad(set_to_none=True)
     return values, saved.bytes
 
 

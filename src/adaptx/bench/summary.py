@@ -84,7 +84,7 @@ def cost_row(group: Group, prices: Prices) -> dict[str, Any]:
         "sd_of_medians": plain.stdev(medians) if len(medians) > 1 else None,
         "tokens_per_s": rate,
         "examples_per_s": group.median("examples_per_s"),
-        "flops_ratio": group.median("flops", "ratio"),
+        "flops_ratio": next((r["flops"]["ratio"] for r in group.records if r["flops"]["ratio"]), None),
         "utilisation": group.median("utilisation"),
         "utilisation_executed": group.median("utilisation_executed"),
         "memory_bytes": group.median("memory", "peak_bytes"),

@@ -54,9 +54,10 @@ def measure(settings: Settings, spec: Spec) -> dict[str, Any]:
     watch = Watch(session, spec.target_score)
     reset = memory.reset_peak()
     with session.clock("train"):
-        hooks = Hooks(lambda at: plan[at], session.learner.loss, watch.evaluate, watch.report)
+        learner = session.learner
+        hooks = Hooks(lambda at: plan[at], learner.loss, watch.evaluate, watch.report, learner.items)
         with contextlib.suppress(_Reached):
-            loop.train(session.learner.model, hooks, loop_options(session.job, epochs=len(plan), max_steps=None))
+            loop.train(learner.model, hooks, loop_options(session.job, epochs=len(plan), max_steps=None))
     last = watch.curve[-1]
     reached = last["score"] >= spec.target_score
     return {

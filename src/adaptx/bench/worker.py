@@ -38,8 +38,11 @@ def perform(order: dict[str, Any]) -> dict[str, Any]:
         result = measure(settings, spec)
     except AdaptxError as error:
         return {"error": {"code": error.code, "given": error.given, "why": error.why, "fix": error.fix}}
+    from adaptx.bench.memory import resident
+
     seconds = {"start": began - order["spawned"], **result.pop("seconds")}
-    return {"result": results.record(spec, settings, seconds, result)}
+    value = results.record(spec, settings, seconds, result)
+    return {"result": {**value, "own_peak_rss_bytes": resident()[1]}}
 
 
 if __name__ == "__main__":

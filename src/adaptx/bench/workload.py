@@ -24,7 +24,6 @@ HELD_OUT = 200  # dev examples that the evaluation phase is timed on
 
 def options_of(spec: Spec) -> RunOptions:
     """The training options that a spec stands for."""
-    rest: dict[str, Any] = {} if spec.optimiser == "adamw" else {"optimiser": spec.optimiser}
     return RunOptions(
         method=spec.method,
         seed=spec.seed,
@@ -33,7 +32,8 @@ def options_of(spec: Spec) -> RunOptions:
         max_steps=spec.warm_up + spec.steps if spec.what == "steps" else None,
         batch_tokens=spec.batch_tokens,
         precision=spec.precision,
-        **rest,
+        optimiser=spec.optimiser,
+        gradient_checkpointing=spec.checkpointing,
     )
 
 

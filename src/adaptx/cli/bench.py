@@ -1,5 +1,6 @@
 """`adaptx bench`: cost, accuracy, report."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,7 +41,14 @@ Minutes = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be measured.", rich_help_panel=PLAN)]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", help="Folder of results (default: STORE/bench/DAY-MACHINE).", rich_help_panel=o.OUTPUT),
+    typer.Option("--out", help="Folder of results (default: UNDER/DAY-MACHINE).", rich_help_panel=o.OUTPUT),
+]
+Under = Annotated[
+    Path | None,
+    typer.Option("--under", help="Where that folder is made (default: STORE/bench).", rich_help_panel=o.OUTPUT),
+]
+Report = Annotated[
+    bool, typer.Option("--report", help="Write report.html and report.md beside the results.", rich_help_panel=o.OUTPUT)
 ]
 
 
@@ -81,6 +89,8 @@ def cost(
     minutes: Minutes = None,
     dry_run: DryRun = False,
     out: Out = None,
+    under: Under = None,
+    report: Report = False,
     profile: o.Profile = None,
     store: o.Store = None,
     data_root: o.DataRoot = None,
@@ -114,7 +124,8 @@ def cost(
         "warm_up": warm_up,
         "repeats": repeats,
     }
-    _carry_out(plan.changed(blocks, **flags), settings, out, minutes, dry_run, as_json)
+    places = Results(out, under, report, as_json)
+    _carry_out(plan.changed(blocks, **flags), settings, places, minutes, dry_run)
 
 
 @app.command("accuracy", epilog="Example: adaptx bench accuracy --methods full,pfeiffer,lora --seeds 0,1,2")
@@ -138,6 +149,8 @@ def accuracy(
     minutes: Minutes = None,
     dry_run: DryRun = False,
     out: Out = None,
+    under: Under = None,
+    report: Report = False,
     profile: o.Profile = None,
     store: o.Store = None,
     data_root: o.DataRoot = None,
@@ -177,7 +190,8 @@ def accuracy(
         "limit": limit,
         "epochs": epochs,
     }
-    _carry_out(plan.changed(blocks, **flags), settings, out, minutes, dry_run, as_json)
+    places = Results(out, under, report, as_json)
+    _carry_out(plan.changed(blocks, **flags), settings, places, minutes, dry_run)
 
 
 @app.command("report", epilog="Example: adaptx bench report benchmarks/results/2026-11-25-amd-epyc-2c")
@@ -226,30 +240,50 @@ def _numbers(text: str | None, option: str) -> list[int] | None:
         raise AdaptxError("AX070", f"{option} {text}", "expected numbers, separated by commas.") from None
 
 
+@dataclass(frozen=True)
+class Results:
+    """Where results go and how they are shown, as typed."""
+
+    out: Path | None
+    under: Path | None
+    report: bool
+    as_json: bool
+
+    def folder(self, settings: "Settings") -> Path:
+        """The folder of results."""
+        from adaptx import backbones
+        from adaptx.bench import results
+
+        if self.out is not None:
+            return self.out
+        name = results.folder_name(backbones.pick_device(settings.device))
+        return (self.under or settings.store / "bench") / name
+
+
 def _carry_out(
-    blocks: "list[Block]", settings: "Settings", out: Path | None, minutes: float | None, dry_run: bool, as_json: bool
+    blocks: "list[Block]", settings: "Settings", places: Results, minutes: float | None, dry_run: bool
 ) -> None:
     """Run a plan and print what it gave; exit 1 where a measurement failed."""
     import time
 
     from adaptx import backbones
-    from adaptx.bench import harness, plan, results
+    from adaptx.bench import harness, plan
     from adaptx.bench.places import Places
     from adaptx.cli.screen import print_json, say
 
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     backbones.quiet()
-    folder = out or settings.store / "bench" / results.folder_name(backbones.pick_device(settings.device))
+    folder = places.folder(settings)
     specs, notes = plan.expand(blocks, settings)
     for note in notes:
         say(f"note: {note}")
     if dry_run:
         names = [s.name for s in specs]
-        print_json({"folder": folder.as_posix(), "runs": names}) if as_json else print("\n".join(names))
+        print_json({"folder": folder.as_posix(), "runs": names}) if places.as_json else print("\n".join(names))
         return
     say(f"{settings.describe()} · {len(specs)} measurements into {folder}")
     outcome = harness.run(specs, Places.of(settings), folder, _tell, deadline)
-    _print(outcome, folder, settings, as_json)
+    _print(outcome, folder, settings, places)
     if outcome.failed:
         raise typer.Exit(1)
 
@@ -260,19 +294,24 @@ def _tell(event: str, values: dict[str, Any]) -> None:
     spec = values["spec"]
     if event == "start":
         say(f"{values['number']}/{values['of']} {spec.name}")
-    elif event == "failed":
-        say(f"FAILED {spec.name}: {values['message']}")
+    elif event in ("failed", "impossible"):
+        say(f"{'FAILED' if event == 'failed' else 'not possible here'} {spec.name}: {values['message']}")
 
 
-def _print(outcome: Any, folder: Path, settings: "Settings", as_json: bool) -> None:
+def _print(outcome: Any, folder: Path, settings: "Settings", places: Results) -> None:
     """Tables of what a plan gave, or everything as one document."""
-    from adaptx.bench import prices, report, tables
+    from adaptx.bench import pages, prices, report, results, tables
     from adaptx.cli.screen import print_json, say
 
-    value = report.analyse(outcome.records, prices.load(settings.registry.overlay))
-    if as_json:
+    table = prices.load(settings.registry.overlay)
+    value = report.analyse(outcome.records, table)
+    if places.report and outcome.records:
+        for path in pages.write(report.analyse(results.read_all([folder]), table), folder)[:2]:
+            say(str(path))
+    if places.as_json:
         left = [s.name for s in outcome.left]
-        print_json({"runs": outcome.records, **report.as_json(value), "failed": outcome.failed, "left": left,
+        print_json({"runs": outcome.records, **report.as_json(value), "failed": outcome.failed,
+                    "impossible": outcome.impossible, "left": left,
                     "folder": folder.as_posix()})  # fmt: skip
         return
     for title, columns, rows in report.tables_of(value):
