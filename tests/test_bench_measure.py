@@ -63,6 +63,19 @@ def test_a_record_holds_what_it_is_made_of(label: str, measured: Any) -> None:
     assert all(record["provenance"][key] for key in results.REQUIRED)
 
 
+@pytest.mark.parametrize("task", ["toynli", "toytext"])
+@pytest.mark.parametrize("label", ["full", "pfeiffer"])
+def test_operations_agree_for_the_other_kinds_of_task_too(label: str, task: str, settings: Settings) -> None:
+    record = bench_toy.measured(settings, bench_toy.spec(label, task=task))
+    assert record["flops"]["ratio"] == pytest.approx(1, abs=0.1)
+
+
+def test_operations_agree_on_a_made_up_shape(settings: Settings) -> None:
+    record = bench_toy.measured(settings, bench_toy.shaped("lora", lengths="64", batch_tokens=256))
+    assert record["flops"]["ratio"] == pytest.approx(1, abs=0.05)
+    assert record["workload"]["mean_length"] == record["workload"]["longest"] == 64
+
+
 def test_padding_is_not_counted_as_tokens_but_as_work(measured: Any) -> None:
     packed, padded = measured("full"), measured("full+padded")
     assert packed["workload"]["tokens"] == padded["workload"]["tokens"]
