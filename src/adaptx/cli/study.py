@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -159,16 +159,15 @@ def run_(
         say(f"gap: {gap.what}: {gap.why}")
     report = Reporter()
 
-    def tell(event: str, values: dict[str, object]) -> None:
-        if event == "unit":
-            report.close()
-            outcome = values["outcome"]
-            if getattr(outcome, "failed", False):
-                say(f"FAILED {values['unit']}: {outcome.values['error']['message']}")  # type: ignore[attr-defined]
-            elif executor is not ExecutorName.inprocess:
-                say(f"{values['done']}/{values['of']} {outcome.event} {values['unit']}")  # type: ignore[attr-defined]
-        elif event != "found":
-            report(event, values)
+    def tell(event: str, values: dict[str, Any]) -> None:
+        if event != "unit":
+            return report(event, values) if event != "found" else None
+        report.close()
+        outcome = values["outcome"]
+        if outcome.failed:
+            say(f"FAILED {values['unit']}: {outcome.values['error']['message']}")
+        elif executor is not ExecutorName.inprocess:
+            say(f"{values['done']}/{values['of']} {outcome.event} {values['unit']}")
 
     tracker = pick.tracker(track, planned, settings)
     made = pick.executor(
@@ -194,8 +193,10 @@ def run_(
         )
         for name in summary.collapsed:
             print(f"  collapsed: {name}")
-        for name, why in summary.failed.items():
+        for name, why in summary.causes.items():
             print(f"  failed: {name}: {why}")
+        if len(summary.failed) > len(summary.causes):
+            print(f"  not run for these failures: {len(summary.failed) - len(summary.causes)} more")
         for path in summary.files:
             print(f"  {path}")
     if summary.failed:

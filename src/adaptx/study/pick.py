@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import Literal, get_args
 
+from adaptx import backbones
 from adaptx.config import Settings
 from adaptx.errors import AdaptxError, unknown_name
 from adaptx.study.clusters import OnRay, OnSlurm, wants_gpu
@@ -30,12 +31,14 @@ def executor(
     """The executor called `name`; `threads`: of every worker (default: OMP_NUM_THREADS, else its share of the cores).
 
     `report` hears of single training steps in-process alone. Raises AX010 for an unknown name, AX033 where a package
-    is missing, AX071 where a cluster has no room.
+    is missing, AX071 where there is no such device or a cluster has no room.
     """
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # torch reads it when it is first imported, here and in workers
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(threads)
+    if name in ("inprocess", "pool"):
+        backbones.pick_device(settings.device)  # what every unit would fail for is said once
     if name == "inprocess":
         return InProcess(settings, plan.study, report)
     if name == "pool":

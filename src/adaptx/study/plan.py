@@ -173,12 +173,14 @@ def checked(content: dict[str, Any], path: Path, settings: Settings) -> Study:
             faults.append(f"{name}: empty")
         if len(set(values)) < len(values):
             faults.append(f"{name}: something is there twice")
-    for lang in (study.language, *study.sources):
-        faults += _fault(partial(registry.check_language, lang))
-    for task in [part for t in (*study.tasks, *study.targets) for part in t.split("+")]:
-        faults += _fault(partial(registry.task, task))
+    faults += _fault("language", partial(registry.check_language, study.language))
+    for lang in study.sources:
+        faults += _fault("sources", partial(registry.check_language, lang))
+    for name in ("tasks", "targets"):
+        for task in [part for t in getattr(study, name) for part in t.split("+")]:
+            faults += _fault(name, partial(registry.task, task))
     for method in study.methods:
-        faults += _fault(partial(registry.method, method))
+        faults += _fault("methods", partial(registry.method, method))
     known = set(registry.task_ids())
     faults += [f"tasks: {t} is not trained" for t in study.tasks if t in known and registry.task(t).kind == "retrieval"]
     faults += [f"targets: {t} is not a target task" for t in study.targets if t in known and not _scored(settings, t)]
@@ -187,17 +189,20 @@ def checked(content: dict[str, Any], path: Path, settings: Settings) -> Study:
             faults.append(f"orderings.{name}: it must name every source once")
     stages: tuple[Stage, ...] = ("intermediate", "target", "language")
     for stage in stages:
-        faults += _fault(partial(study.options, Step(stage, ENGLISH, "", "pfeiffer", 0)))
+        where = "language_adapter" if stage == "language" else stage
+        faults += _fault(where, partial(study.options, Step(stage, ENGLISH, "", "pfeiffer", 0)))
+    for seed in study.seeds:
+        faults += _fault("seeds", partial(RunOptions, seed=seed))
     if faults:
         raise AdaptxError("AX010", path, f"{'; '.join(dict.fromkeys(faults))}.")
     return study
 
 
-def _fault(check: Callable[[], object]) -> list[str]:
+def _fault(where: str, check: Callable[[], object]) -> list[str]:
     try:
         check()
     except AdaptxError as error:
-        return [f"{error.given}: {error.why.rstrip('.')}"]
+        return [f"{where}: {error.given}: {error.why.rstrip('.')}"]
     return []
 
 
@@ -206,8 +211,16 @@ def _scored(settings: Settings, task: str) -> bool:
 
 
 def identity(study: Study, settings: Settings, stem: str) -> str:
-    """The study's name in the store: what it asks for and from which backbone and data, in eight hex digits."""
-    value = [study.model_dump(mode="json"), settings.profile.id, settings.backbone, list(settings.sources)]
+    """The study's name in the store: what it asks for and from which backbone and data, in eight hex digits.
+
+    Its title and its beliefs about sources change what is said of its results, not the results.
+    """
+    value = [
+        study.model_dump(mode="json", exclude={"title", "orderings"}),
+        settings.profile.id,
+        settings.backbone,
+        list(settings.sources),
+    ]
     return f"{stem}-{hashlib.sha256(canonical(value).encode()).hexdigest()[:8]}"
 
 

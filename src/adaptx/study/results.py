@@ -116,5 +116,10 @@ def read(plan: Plan, store: Path) -> "pd.DataFrame":
     """The table of what a study has so far, also while it runs or after it was killed. Raises AX092 without a score."""
     known = journal.remembered(plan, store)
     if not any(cell in known for cell in plan.cells):
-        raise AdaptxError("AX092", plan.id, "it has no scores in the store.")
+        stem = plan.id.rpartition("-")[0]
+        others = sorted(
+            p.parent.name for p in store.glob(f"studies/{stem}-*/{journal.FILE}") if p.parent.name != plan.id
+        )
+        hint = f" There is {', '.join(others)}: the file, the backbone or the data were others then." if others else ""
+        raise AdaptxError("AX092", plan.id, f"it has no scores in the store.{hint}")
     return frame(plan, known)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adaptx import atomic
+from adaptx import atomic, backbones
 from adaptx.config import Settings
 from adaptx.errors import AdaptxError
 from adaptx.study import journal, kinship, results
@@ -17,6 +17,8 @@ from adaptx.study.plan import Plan, Step
 from adaptx.study.track import Tracker
 from adaptx.study.work import Outcome, Unit, failure
 from adaptx.training import Report, silent
+
+LEFT_OUT = "AX090"
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,11 @@ class Summary:
     collapsed: tuple[str, ...]
     failed: dict[str, str]
     files: tuple[Path, ...]
+
+    @property
+    def causes(self) -> dict[str, str]:
+        """Failures without those that only follow from another."""
+        return {name: why for name, why in self.failed.items() if not why.startswith(f"{LEFT_OUT} ")}
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -47,8 +54,9 @@ def run(
 ) -> Summary:
     """Do everything the plan asks for; what the store has is found. Results are written even when interrupted.
 
-    Raises AX024 where another process runs this study in this store.
+    Raises AX024 where another process runs this study in this store, and what `backbones.locate` raises.
     """
+    backbones.locate(settings)  # what every unit would fail for is said once
     folder = plan.folder(settings.store)
     outcomes: dict[Unit, Outcome] = {}
     with atomic.lock(folder / "lock") as mine:
@@ -132,7 +140,7 @@ def _left_out(step: Step, outcome: Outcome) -> Outcome:
     """The outcome of a unit whose parent failed; it names the first cause."""
     error = outcome.values["error"]
     cause = error.get("cause", f"{step.label}: {error['message']}")
-    left = failure("AX090", f"not run, because {cause}", cause=cause)
+    left = failure(LEFT_OUT, f"{LEFT_OUT} not run, because {cause}", cause=cause)
     return Outcome("failed", {**left.values, "collapsed": bool(outcome.values.get("collapsed"))})
 
 

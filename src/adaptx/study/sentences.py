@@ -103,6 +103,11 @@ def limits(analysis: Analysis) -> Iterator[str]:
         )
     if len([t for t in study.targets if any(d.system.target == t for d in analysis.deltas)]) > 1:
         yield "Holm's correction is made within each target and base of comparison, not over the whole page."
+    if study.language in study.sources:
+        yield (
+            f"{study.language} is a source as well as the target: what starts from it is not zero-shot and bounds what "
+            "the others could reach."
+        )
     for gap in analysis.gaps:
         yield f"Not in the grid: {gap.what} ({gap.why})."
 
