@@ -5,6 +5,7 @@ Knows readers, the Hub and the sample corpus; knows no tokenizer and no training
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -136,7 +137,16 @@ def _local(settings: Settings, source: Source, part: Part, lang: str, split: str
 def _sample(settings: Settings, source: Source, part: Part, lang: str, split: str) -> Rows:
     from adaptx.data import sample
 
-    return sample.generate(source.id or "", lang, split), [(f"sample/{source.id}/{lang}/{split}", sample.VERSION)]
+    rows = list(_generated(source.id or "", lang, split))
+    return rows, [(f"sample/{source.id}/{lang}/{split}", sample.VERSION)]
+
+
+@lru_cache(maxsize=128)
+def _generated(kind: str, lang: str, split: str) -> tuple[Example, ...]:
+    """A split of the sample corpus, generated once by a process."""
+    from adaptx.data import sample
+
+    return tuple(sample.generate(kind, lang, split))
 
 
 def _hub(settings: Settings, source: Source, part: Part, lang: str, split: str) -> Rows:
