@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from adaptx.bench import prices, shapes
 from adaptx.data import readers, sources
 from adaptx.errors import AdaptxError
 from adaptx.metrics import METRICS
@@ -15,6 +16,7 @@ TABLES = {
     "backbones.yaml": "backbones",
     "methods.yaml": "methods",
     "profiles.yaml": "profiles",
+    "typology.yaml": "typology",
 }
 
 
@@ -24,11 +26,10 @@ def check_file(file: Path, data_root: Path | None = None) -> str:
     Raises AX010 with all faults of the file, AX011 for missing files.
     """
     content = read_yaml(file)
-    if file.name in TABLES:
+    if file.name in (*TABLES, prices.FILE, shapes.FILE):
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / file.name).write_text(file.read_text("utf-8"))
-            found: dict[str, Any] = getattr(Registry(Path(folder)), TABLES[file.name])()
-        return f"{TABLES[file.name]}, {len(found)} with the shipped ones"
+            return _table(Path(folder), file.name)
     if not ID.fullmatch(file.stem):
         raise AdaptxError("AX010", file, "a task's file name is its id: lower case, digits, - and _.")
     shipped = Registry()
@@ -47,6 +48,15 @@ def check_file(file: Path, data_root: Path | None = None) -> str:
     if data_root is not None:
         _look_for_files(task, data_root)
     return f"task {task.id} ({task.kind}), {len(task.sources)} sources, {len(task.languages())} languages"
+
+
+def _table(folder: Path, name: str) -> str:
+    if name == prices.FILE:
+        return f"prices, {len(prices.load(folder).table)} in place of the shipped ones"
+    if name == shapes.FILE:
+        return f"shapes, {len(shapes.known(folder))} with the shipped ones"
+    found: dict[str, Any] = getattr(Registry(folder), TABLES[name])()
+    return f"{TABLES[name]}, {len(found)} with the shipped ones"
 
 
 def _faults(task: Task, registry: Registry) -> list[str]:

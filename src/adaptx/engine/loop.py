@@ -125,14 +125,14 @@ def train(model: Model, hooks: Hooks, options: LoopOptions, folder: Path | None 
                     group["lr"] = learning_rate(now.step, steps, options.lr, options.warmup)
                 tokens = stepper.step(plan[now.batch])
                 now.step, now.batch, now.tokens = now.step + 1, now.batch + 1, now.tokens + tokens
-                due = time.monotonic() - saved_at >= options.checkpoint_seconds
-                keep = folder is not None and (due or interrupted.is_set())
-                due_to_read = stepper.waiting >= stepper.most or now.batch == len(plan) or now.step == steps
-                if due_to_read or keep or not now.losses:
+                last = now.batch == len(plan) or now.step == steps
+                if stepper.waiting >= stepper.most or last or not now.losses:
                     now.losses += stepper.losses()
                 now.train_seconds += time.monotonic() - began
                 hooks.report(now, steps, now.tokens / now.train_seconds)
-                if folder and keep:
+                due = time.monotonic() - saved_at >= options.checkpoint_seconds
+                if folder and (due or interrupted.is_set()):
+                    now.losses += stepper.losses()
                     _save(folder, weights, best, optimiser, now, options)
                     saved_at = time.monotonic()
                 if interrupted.is_set():
