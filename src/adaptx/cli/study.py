@@ -100,10 +100,9 @@ def plan_(
         print("  no estimate: the store has no finished run to go by; --measure trains a few steps of each task")
     elif value.seconds:
         training, scoring = value.training_seconds or 0.0, value.scoring_seconds or 0.0
-        print(
-            f"  about {duration(value.seconds)} on one worker: training {duration(training)}, "
-            f"scoring {duration(scoring)}; by"
-        )
+        by = "; by" if value.origins else ""
+        parts = f"training {duration(training)}, scoring {duration(scoring)}"
+        print(f"  about {duration(value.seconds)} on one worker: {parts}{by}")
         for origin in value.origins:
             print(f"    {origin}")
         if hourly_price is not None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from html import escape
 
 SOLO_STYLE = (
-    "<style>text{font:12px 'DejaVu Sans',Arial,sans-serif;fill:#1d2733}.quiet{fill:#5c6773}.axis{stroke:#5c6773}"
-    ".rule{stroke:#e3e8ee}.mark{fill:#1f5fa8;stroke:#1f5fa8}.hollow{fill:#fff;stroke:#1f5fa8}"
-    ".line{stroke:#1f5fa8;fill:none}.soft{fill:#e3e8ee}</style>"
+    "<style>text{font:12px 'DejaVu Sans',Arial,sans-serif;fill:#1d2733;paint-order:stroke;stroke:#fff;stroke-width:3px}"
+    ".quiet{fill:#5c6773}.axis{stroke:#5c6773}.rule{stroke:#e3e8ee}.mark{fill:#1f5fa8;stroke:#1f5fa8}"
+    ".hollow{fill:#fff;stroke:#1f5fa8}.line{stroke:#1f5fa8;fill:none}.soft{fill:#e3e8ee}</style>"
 )
 LINE = 26  # height of a row of a forest plot
 CHARACTER = 6.6  # width of a character of 12 px, on the wide side

@@ -41,7 +41,7 @@ def render(analysis: Analysis) -> str:
     page = Template(PAGE.read_text("utf-8"))
     return page.substitute(
         title=escape(analysis.study.title or f"Study {analysis.id}"),
-        subtitle=escape(_subtitle(analysis)),
+        subtitle=" · ".join(f"<span>{escape(part)}</span>" for part in _subtitle(analysis)),
         links="".join(f'<li><a href="#{name}">{escape(title)}</a></li>' for name, title, _ in parts),
         sections="\n".join(_section(*part) for part in parts),
     )
@@ -52,16 +52,19 @@ def _section(name: str, title: str, content: str) -> str:
     return f'<section id="{name}" aria-labelledby="h-{name}">{heading}\n{content}</section>'
 
 
-def _subtitle(analysis: Analysis) -> str:
+def _subtitle(analysis: Analysis) -> list[str]:
     table = analysis.table
-    devices = sorted({str(d) for d in table["device"] if d})
     backbones = set(zip(table["backbone"], table["backbone_sha256"], strict=True))
     weights = sorted(f"{name} (weights {sha256[:12]})" for name, sha256 in backbones if name)
+    devices = sorted({str(d) for d in table["device"] if d})
     days = sorted({str(c)[:10] for c in table["created"] if c})
-    when = f" · {days[0]} to {days[-1]}" if len(days) > 1 else f" · {days[0]}" if days else ""
-    on = f" · trained on {', '.join(devices)}" if devices else ""
-    backbone = f" · backbone {', '.join(weights)}" if weights else ""
-    return f"Study {analysis.id} · adaptx {__version__}{backbone}{on}{when}"
+    return [
+        f"Study {analysis.id}",
+        f"adaptx {__version__}",
+        *(f"backbone {w}" for w in weights),
+        *([f"trained on {', '.join(devices)}"] if devices else []),
+        *([days[0] if len(set(days)) == 1 else f"{days[0]} to {days[-1]}"] if days else []),
+    ]
 
 
 def _list(sentences: Iterator[str] | Sequence[str]) -> str:

@@ -31,6 +31,8 @@ def say(analysis: Analysis) -> Iterator[str]:
 
 def shows(analysis: Analysis) -> Iterator[str]:
     """What was found against the baselines, target by target, and what it took."""
+    if analysis.deltas:
+        yield f"Above and below mean: significant at 5 % after Holm's correction, {_sampled(analysis.deltas)}."
     for target in analysis.study.targets:
         yield from _differences(analysis, target)
     seconds = _distinct_seconds(analysis)
@@ -127,8 +129,7 @@ def _differences(analysis: Analysis, target: str) -> Iterator[str]:
         better = [d for d in found if d.significant and d.result.delta > 0]
         worse = [d for d in found if d.significant and d.result.delta < 0]
         text = (
-            f"{target}: of {counted(len(found), 'system')}, {len(better)} score above {what} and {len(worse)} below "
-            f"it (5 % level after Holm's correction over these comparisons, {_sampled(found)})."
+            f"{target}: of {counted(len(found), 'system')}, {len(better)} score above {what} and {len(worse)} below it."
         )
         if better:
             text += f" The largest gain is {_named(max(better, key=lambda d: d.result.delta))}."

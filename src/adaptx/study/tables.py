@@ -183,11 +183,11 @@ def choices(analysis: Analysis) -> str:
     """What choosing without target labels loses."""
     rows = []
     for c in analysis.choices:
-        what = f"the best English dev score of {c.systems} systems, seed by seed"
+        what = f"best English dev score of {c.systems} systems"
         rows.append((c.target, c.method, what, "", percent(c.score), c.best - c.score))
     for r in analysis.regrets:
         for k, value in r.at.items():
-            rows.append((r.target, r.method, f"the first {k} by {r.ordering}", ", ".join(r.sources), "", value))
+            rows.append((r.target, r.method, f"first {k} by {r.ordering}", ", ".join(r.sources), "", value))
     heads = ("target", "method", "choice", "order of sources", "score", "points lost")
     return table(
         "What a choice loses against the best on the target test set, which only an oracle knows; for orders of "
