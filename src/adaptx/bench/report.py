@@ -178,7 +178,7 @@ def sentences(analysis: Analysis) -> Iterator[str]:
 
 
 def _against(row: Row, full: Row) -> str:
-    parts = [f"{100 * row['trainable_parameters'] / full['trainable_parameters']:.2g} % of the trained weights"]
+    parts = [f"{100 * row['trainable_parameters'] / full['trainable_parameters']:.3g} % of the trained weights"]
     ours, theirs = row["step_seconds"], full["step_seconds"]
     factor = row["tokens_per_s"] / full["tokens_per_s"]
     spreads = [r["sd_of_medians"] for r in (row, full)]

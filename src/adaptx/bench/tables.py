@@ -32,8 +32,16 @@ def known(value: Any, show: Callable[[Any], str]) -> str:
 
 
 def column(title: str, key: str, show: Callable[[Any], str] = str, better: Better = "") -> Column:
-    """A column of one field."""
-    return Column(title, lambda r: known(r[key], show), better, lambda r: r[key])
+    """A column of one field, or with a dot of a field of a field."""
+    path = key.split(".")
+
+    def value(row: Row) -> Any:
+        found: Any = row
+        for name in path:
+            found = found.get(name)
+        return found
+
+    return Column(title, lambda r: known(value(r), show), better, value)
 
 
 def milliseconds(seconds: float) -> str:
@@ -48,7 +56,7 @@ def share(value: float) -> str:
 
 def score(row: Row) -> str:
     """Mean and standard deviation over seeds, in percent."""
-    spread = known(row["sd"], lambda v: f" ± {100 * v:.1f}") if row["sd"] is not None else ""
+    spread = "" if row["sd"] is None else f" ± {100 * row['sd']:.1f}"
     return f"{100 * row['mean']:.1f}{spread}"
 
 
@@ -57,9 +65,9 @@ COST = (
     column("n", "repetitions"),
     column("trained weights", "trainable_parameters", count, "lower"),
     column("on disk", "adapter_bytes", size, "lower"),
-    Column("ms a step", lambda r: milliseconds(r["step_seconds"]["median"]), "lower"),
-    Column("p90", lambda r: milliseconds(r["step_seconds"]["p90"]), "lower"),
-    Column("sd", lambda r: known(r["step_seconds"]["sd"], milliseconds), "lower"),
+    column("ms a step", "step_seconds.median", milliseconds, "lower"),
+    column("p90", "step_seconds.p90", milliseconds, "lower"),
+    column("sd", "step_seconds.sd", milliseconds, "lower"),
     column("tokens/s", "tokens_per_s", lambda v: f"{v:.0f}", "higher"),
     column("examples/s", "examples_per_s", lambda v: f"{v:.1f}", "higher"),
     column("utilisation", "utilisation", share, "higher"),
@@ -83,16 +91,13 @@ MEMORY = (
 PHASES = ("start", "read", "load", "tokenise", "attach", "train", "evaluate", "save")
 SECONDS = (
     column("method", "label"),
-    *(
-        Column(name, lambda r, name=name: known(r["seconds"].get(name), lambda v: f"{v:.1f}"), "lower")  # type: ignore[misc]
-        for name in PHASES
-    ),
+    *(column(name, f"seconds.{name}", lambda v: f"{v:.1f}", "lower") for name in PHASES),
 )
 ACCURACY = (
     column("method", "label"),
-    Column("seeds", lambda r: str(r["seeds"])),
+    column("seeds", "seeds"),
     Column("score", score, "higher", lambda r: r["mean"]),
-    Column("metric", lambda r: r["metric"]),
+    column("metric", "metric"),
     column("training time", "train_seconds", duration, "lower"),
     column("tokens/s", "tokens_per_s", lambda v: f"{v:.0f}", "higher"),
     column("peak memory", "memory_bytes", size, "lower"),
