@@ -150,6 +150,28 @@ def test_a_failed_run_is_recorded_its_children_left_out_and_the_rest_goes_on(
     assert status(plan, chosen.store).failed == {}
 
 
+def test_a_collapsed_run_marks_everything_that_stands_on_it_and_nothing_else(
+    world: toy.World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adaptx.study import work
+
+    def hard(task: Any, examples: Any) -> Chance:
+        """A constant answer that is always right on one task and never on the others."""
+        return Chance("accuracy", 1.0 if task.id == "toynli" else -1.0)
+
+    monkeypatch.setattr(work, "chance_level", hard)
+    chosen = toy.settings(world, tmp_path / "store")
+    plan = planned(chosen, seeds=[0], sources=["qaa"])
+    summary = in_process(plan, chosen)
+    assert set(summary.collapsed) == {"qaa/toynli:pfeiffer seed 0", "en/toynli:pfeiffer seed 0"}
+    assert not summary.failed, "a collapsed run is not a failed one"
+    table = results.read(plan, chosen.store)
+    assert (table["status"] == "collapsed").equals(table["source"] != "none")
+    flags = table.loc[table["source"] == "qaa", "flags"]
+    assert flags.eq("collapsed: qaa/toynli:pfeiffer seed 0").all()
+    assert table["score"].notna().all(), "its scores are kept"
+
+
 def test_a_torn_line_is_no_event_and_does_not_spoil_the_next(tmp_path: Path) -> None:
     journal.append(tmp_path, "trained", "a", run="1")
     with open(tmp_path / journal.FILE, "a", encoding="utf-8") as file:

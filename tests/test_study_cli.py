@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import browser
 import toy
 from adaptx import atomic
 from adaptx.study import results
@@ -75,6 +76,28 @@ def test_a_study_is_planned_run_told_reported_and_exported(place: Path) -> None:
     files = call("study", "export", file, "--out", place / "tables", "--json").json["files"]
     assert {"results.csv", "results.parquet", "statistics.json", "table.tex"} <= {Path(f).name for f in files}
     assert all(Path(f).stat().st_size for f in files)
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.skipif(browser.chromium() is None, reason="no Chromium found; ADAPTX_TEST_CHROMIUM names one")
+def test_two_sources_two_tasks_and_two_seeds_from_the_file_to_the_browser(place: Path, tmp_path: Path) -> None:
+    changes = {"tasks": ["toynli", "toypos"], "targets": ["toypairs"], "seeds": [0, 1]}
+    file, page = write(tmp_path / "grid.yaml", **changes), tmp_path / "report.html"
+    done = call("study", "run", file, "--json")
+    assert done.code == 0 and done.json["trained"] + done.json["found"] == 8 and done.json["scored"] == 10
+    assert call("study", "report", file, "--out", page).code == 0
+
+    async def look(tab: browser.Tab) -> None:
+        shown = "[...document.querySelectorAll('#runs tbody tr')].filter(r => !r.hidden)"
+        assert await tab.run(f"{shown}.length") == 20, "two directions of every score"
+        await tab.choose("select[data-column='1']", "toypos")
+        assert await tab.run(f"new Set({shown}.map(r => r.cells[1].textContent)).size") == 1
+        await tab.click("#runs th:nth-child(8) button")
+        scores = await tab.run(f"{shown}.map(r => +r.cells[7].dataset.value)")
+        assert scores == sorted(scores) and len(scores) == 8
+
+    assert browser.visit(page.as_uri(), tmp_path / "profile", look).complaints == []
 
 
 def test_a_report_can_be_had_while_the_rest_is_still_to_do(place: Path, tmp_path: Path) -> None:

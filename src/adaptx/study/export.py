@@ -27,9 +27,8 @@ def latex(analysis: Analysis) -> str:
     that is significant at 5 % after Holm's correction."""
     targets = [t for t in analysis.study.targets if any(r.system.target == t for r in analysis.rows)]
     marked = {d.system for d in analysis.deltas if d.against == "none" and d.significant}
-    names = list(
-        dict.fromkeys((r.system.source, r.system.task, r.system.method, r.system.variant) for r in analysis.rows)
-    )
+    found = dict.fromkeys(_key(r.system) for r in analysis.rows)
+    names = sorted(found, key=lambda name: name[0] != NONE)  # the baseline first
     lines = [
         r"\begin{tabular}{llll" + "r" * len(targets) + "}",
         r"\toprule",
