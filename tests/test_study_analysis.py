@@ -32,6 +32,20 @@ def test_the_planted_difference_is_significant_and_equal_systems_are_not(analysi
     assert ("none", "none", "none") not in found
 
 
+def test_where_full_fine_tuning_was_run_everything_is_compared_with_it(tmp_path: Path, analysis: Analysis) -> None:
+    assert {d.against for d in analysis.deltas} == {"English", "none"}
+    table = fabricated(tmp_path)
+    baseline = table[table["source"] == "none"].assign(method="full")
+    deltas = analyses._deltas(pd.concat([table, baseline], ignore_index=True), tmp_path)
+    found = {d.system.name: d for d in deltas if d.against == "full"}
+    assert found.keys() == {f"{s}/{t} (pfeiffer)" for s in ("en", "sv") for t in ("anli", "qqp")} | {
+        "no intermediate task (pfeiffer)"
+    }
+    assert found["sv/anli (pfeiffer)"].significant
+    same = found["no intermediate task (pfeiffer)"].result
+    assert (same.delta, same.p_value) == (0.0, 1.0), "the same scores under another name"
+
+
 @pytest.mark.slow
 def test_in_a_thousand_studies_without_an_effect_one_in_twenty_claims_any(tmp_path: Path) -> None:
     claims = 0

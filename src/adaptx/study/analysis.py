@@ -25,7 +25,7 @@ from adaptx.study.findings import (
     System,
     Variance,
 )
-from adaptx.study.plan import ENGLISH, MAIN, NONE, Gap, Study
+from adaptx.study.plan import ENGLISH, FULL, MAIN, NONE, Gap, Study
 from adaptx.study.statistics.crossed import Paired, differences, paired
 from adaptx.study.statistics.multiple import holm
 from adaptx.study.statistics.ranking import english_selected, kendall_between_seeds, random_regret_at, regret_at
@@ -98,7 +98,8 @@ def _statistics(store: Path, file: str) -> "np.ndarray[Any, Any]":
 
 
 def _deltas(good: "pd.DataFrame", store: Path) -> Iterator[Delta]:
-    """Every system against no intermediate task, and against English on the same intermediate task, seeds in common."""
+    """Every system against no intermediate task, against English on the same intermediate task, and against full
+    fine-tuning without one, on the seeds that both have."""
     cache: dict[str, Any] = {}
 
     def stats(row: Any) -> "np.ndarray[Any, Any]":
@@ -112,7 +113,11 @@ def _deltas(good: "pd.DataFrame", store: Path) -> Iterator[Delta]:
         by_system.setdefault(system_of(row), {})[int(row.seed)] = row
     found: dict[tuple[str, str], dict[System, Paired]] = {}
     for system, rows in by_system.items():
-        others = {"none": replace(system, source=NONE, task=NONE), "English": replace(system, source=ENGLISH)}
+        others = {
+            "none": replace(system, source=NONE, task=NONE),
+            "English": replace(system, source=ENGLISH),
+            "full": System(system.target, NONE, NONE, FULL, MAIN),
+        }
         for against, other in others.items():
             theirs = by_system.get(other, {})
             seeds = sorted(rows.keys() & theirs.keys())

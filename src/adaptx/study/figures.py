@@ -52,7 +52,7 @@ def shares(analysis: Analysis) -> str:
 def every(analysis: Analysis) -> Iterator[tuple[str, str]]:
     """Name and SVG of every chart that the study has."""
     for target in analysis.study.targets:
-        yield f"{target}-vs-english", forest(analysis, target, "English")
-        yield f"{target}-vs-none", forest(analysis, target, "none")
+        for against in BASES:
+            yield f"{target}-vs-{against.lower()}", forest(analysis, target, against)
         yield f"{target}-cost", cost(analysis, target)
     yield "variance", shares(analysis)

@@ -69,7 +69,7 @@ class Delta:
     """A system against another; `adjusted`: Holm's p over all differences of the same kind and target."""
 
     system: System
-    against: str  # "English" or "none"
+    against: str  # "English", "none" or "full"
     result: Difference
     adjusted: float
 

@@ -18,7 +18,7 @@ from adaptx.errors import AdaptxError
 from adaptx.recipe import canonical
 from adaptx.registry import Id, Lang, Model, parse, read_yaml
 
-ENGLISH, NONE, LANGUAGE_TASK = "en", "none", "mlm"
+ENGLISH, NONE, FULL, LANGUAGE_TASK = "en", "none", "full", "mlm"
 Stage = Literal["language", "intermediate", "target"]
 Baseline = Literal["none", "english", "full"]
 Ablation = Literal["no_last_layer", "language_adapters"]
@@ -262,10 +262,10 @@ def _of_seed(study: Study, settings: Settings, seed: int, gaps: list[Gap]) -> It
             for variant in _variants(study, settings, method, lang, gaps):
                 for target in targets:
                     yield from _cell(study, settings, (lang, task, method, seed), variant, target)
-    if "full" in study.baselines and "full" not in study.methods:
+    if "full" in study.baselines and FULL not in study.methods:
         for target in targets:
             if settings.registry.task(target).kind != "retrieval":
-                yield from _cell(study, settings, (NONE, NONE, "full", seed), MAIN, target)
+                yield from _cell(study, settings, (NONE, NONE, FULL, seed), MAIN, target)
 
 
 def _has(settings: Settings, task: str, lang: str, split: sources.Split) -> bool:

@@ -90,7 +90,7 @@ def _target(analysis: Analysis, target: str, rows: Sequence[Row]) -> Iterator[st
     others = [r for r in rows if r.system.source == NONE or r.system.variant != MAIN]
     if others:
         yield tables.systems(others, f"{target}: baselines and ablations; training time is of the whole chain.")
-    for against in ("English", "none"):
+    for against in BASES:
         svg = figures.forest(analysis, target, against)
         if svg:
             caption = (

@@ -8,7 +8,11 @@ from adaptx.study.findings import Analysis, Delta, Variance
 from adaptx.units import duration
 
 FEW_SEEDS, FEW_LEVELS = 5, 5
-BASES = {"none": "no intermediate task", "English": "English on the same intermediate task"}
+BASES = {
+    "English": "English on the same intermediate task",
+    "none": "no intermediate task",
+    "full": "full fine-tuning without an intermediate task",
+}
 
 
 def percent(value: float, signed: bool = False) -> str:
