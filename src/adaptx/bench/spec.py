@@ -79,9 +79,11 @@ class Spec(Model):
     @property
     def name(self) -> str:
         """The file name of its result, without ending: readable first, then unique."""
-        turn = f"s{self.seed}" if self.what == "accuracy" else f"r{self.repetition}"
+        sizes = {"l": self.lengths if self.lengths != "nli" else None, "b": self.batch_tokens, "n": self.adapters}
         parts = [self.what, self.label, self.shape or self.backbone.rpartition("/")[2], self.task, self.precision]
-        return f"{'-'.join(parts)}-{turn}-{self.digest[:10]}".replace("+", "_")
+        parts += [f"{k}{v}" for k, v in sizes.items() if v is not None]
+        parts.append(f"s{self.seed}" if self.what == "accuracy" else f"r{self.repetition}")
+        return "-".join([*parts, self.digest[:10]]).replace("+", "_")
 
     def group(self) -> "Spec":
         """The same measurement whatever its repetition (accuracy: whatever its seed)."""
