@@ -109,6 +109,16 @@ def test_a_study_trains_scores_and_writes_one_row_per_cell_and_metric(
     assert len(value.done) == value.steps + value.cells and not value.open
 
 
+def test_the_files_of_a_run_are_the_table_of_its_journal(finished: tuple[Plan, Settings, Summary]) -> None:
+    import pandas as pd
+
+    plan, chosen, summary = finished
+    table = results.read(plan, chosen.store)
+    whole, text = (next(f for f in summary.files if f.suffix == kind) for kind in (".parquet", ".csv"))
+    pd.testing.assert_frame_equal(pd.read_parquet(whole), table)
+    assert text.read_text("utf-8") == table.to_csv(index=False)
+
+
 def test_a_second_run_trains_nothing_and_gives_the_same_table(finished: tuple[Plan, Settings, Summary]) -> None:
     plan, chosen, _ = finished
     before = results.read(plan, chosen.store).to_csv(index=False)
