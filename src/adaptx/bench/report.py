@@ -187,7 +187,8 @@ def _against(row: Row, full: Row) -> str:
     else:
         clear = abs(ours["median"] - theirs["median"]) > 2 * max(spreads)
         parts.append(f"{factor:.2f} times its tokens/s" if clear else "no clear difference in speed")
-    parts.append(f"{100 * row['memory_bytes'] / full['memory_bytes']:.0f} % of its peak memory")
+    if full["memory_bytes"]:
+        parts.append(f"{100 * row['memory_bytes'] / full['memory_bytes']:.0f} % of its peak memory")
     return ", ".join(parts)
 
 
