@@ -152,6 +152,21 @@ def test_a_plan_is_carried_out_without_what_the_folder_has(settings: Settings, t
     assert before == {p: p.stat().st_mtime_ns for p in tmp_path.glob("*.json")}
 
 
+def test_what_had_too_little_of_the_processor_is_left_for_another_time(tmp_path: Path) -> None:
+    shares = iter((0.5, 0.95, 0.95))
+
+    def instead(one: Spec, places: object, limit: float) -> dict:
+        return {"schema_version": 1, "spec": one.model_dump(mode="json"), "provenance": PROVENANCE, "cpu_share": next(shares)}
+
+    specs = [bench_toy.spec(m) for m in ("full", "lora")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(harness, "measure", instead)
+        first = harness.run(specs, None, tmp_path, lambda *_: None, share=0.9)  # type: ignore[arg-type]
+        assert (first.left, len(list(tmp_path.glob("*.json")))) == ([specs[0]], 1)
+        again = harness.run(specs, None, tmp_path, lambda *_: None, share=0.9)  # type: ignore[arg-type]
+    assert (again.left, len(again.records)) == ([], 2)
+
+
 def test_nothing_is_started_after_the_deadline_and_what_is_left_is_named(tmp_path: Path) -> None:
     specs = [bench_toy.spec(m) for m in ("full", "lora")]
     outcome = harness.run(specs, None, tmp_path, lambda *_: None, deadline=0.0)  # type: ignore[arg-type]

@@ -144,7 +144,7 @@ def test_a_difference_within_the_noise_is_not_called_one(records: list[dict[str,
     def again(record: dict[str, Any], seconds: float, repetition: int) -> dict[str, Any]:
         out = grown(record, 128, seconds)
         out["spec"]["repetition"] = repetition
-        out["steps"]["cpu_share"] = 1.0
+        out["cpu_share"] = 1.0
         return out
 
     noisy = [again(r, s, i) for r in records[:3] for i, s in enumerate((1.0, 2.0, 3.0))]
@@ -157,9 +157,9 @@ def test_a_difference_within_the_noise_is_not_called_one(records: list[dict[str,
 
 def test_a_busy_machine_is_named(records: list[dict[str, Any]]) -> None:
     busy = copy.deepcopy(records[:3])
-    busy[1]["steps"]["cpu_share"] = 0.4
+    busy[1]["cpu_share"] = 0.4
     for quiet in (busy[0], busy[2]):
-        quiet["steps"]["cpu_share"] = 0.99
+        quiet["cpu_share"] = 0.99
     said = [s for s in report.sentences(report.analyse(busy, prices.load())) if "Other processes" in s]
     assert len(said) == 1
     assert "pfeiffer" in said[0] and "full" not in said[0]

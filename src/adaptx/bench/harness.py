@@ -41,11 +41,18 @@ class Outcome:
 
 
 def run(
-    plan: Sequence[Spec], places: Places, folder: Path, tell: Tell, deadline: float | None = None, limit: float = 1800
+    plan: Sequence[Spec],
+    places: Places,
+    folder: Path,
+    tell: Tell,
+    deadline: float | None = None,
+    limit: float = 1800,
+    share: float = 0.0,
 ) -> Outcome:
     """Measure what `folder` does not have; start nothing after `deadline` (monotonic); `limit` seconds a process.
 
-    A failure is noted in the folder's journal and does not stop the others.
+    A failure is noted in the folder's journal and does not stop the others. What got less than a `share` of the
+    processor that it asked for is noted there, not kept, and left for another time.
     """
     folder.mkdir(parents=True, exist_ok=True)
     outcome = Outcome()
@@ -66,6 +73,12 @@ def run(
             getattr(outcome, kind)[spec.name] = str(error)
             journal.append(folder, kind, spec.name, code=error.code, message=str(error), label=spec.label)
             tell(kind, {"spec": spec, "message": str(error)})
+            continue
+        had = value.get("cpu_share")
+        if had is not None and had < share:
+            journal.append(folder, "disturbed", spec.name, cpu_share=had, label=spec.label)
+            outcome.left.append(spec)
+            tell("disturbed", {"spec": spec, "message": f"it had {had:.0%} of the processor."})
             continue
         results.write(folder, spec, value)
         outcome.records.append(value)

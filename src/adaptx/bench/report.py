@@ -166,7 +166,7 @@ def sentences(analysis: Analysis) -> Iterator[str]:
         for row in rows if full and len(rows) >= COMPARABLE else ():
             if full and row["method"] != "full":
                 yield f"{row['label']} against full ({title}): {_against(row, full)}."
-    loud = sorted({r["label"] for r in analysis.cost if "gpu" not in r["machine"] and min(r["busy"]) < QUIET})
+    loud = sorted({r["label"] for r in analysis.cost if r["cpu_share"] is not None and r["cpu_share"] < QUIET})
     if loud:
         yield (
             f"Other processes used the processor while {', '.join(loud)} ran (under {QUIET:.0%} of it was theirs in "

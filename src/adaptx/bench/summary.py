@@ -95,7 +95,7 @@ def cost_row(group: Group, prices: Prices) -> dict[str, Any]:
         "activation_bytes": group.median("memory", "activation_bytes"),
         "baseline_bytes": group.median("memory", "baseline_rss_bytes"),
         "outside_bytes": group.median("outside", "max_rss_bytes"),
-        "busy": [r["steps"]["cpu_share"] for r in group.records],
+        "cpu_share": min((r["cpu_share"] for r in group.records if r["cpu_share"] is not None), default=None),
         "joules_per_k_tokens": _energy(group),
         "usd_per_m_tokens": None if hourly is None or not rate else hourly * 1e6 / rate / 3600,
         "seconds": {k: group.median("seconds", k) for k in group.records[0]["seconds"]},

@@ -5,7 +5,10 @@ The schedule is that of the whole run: a learning rate that falls to zero early 
 
 import contextlib
 import math
+import time
 from typing import Any
+
+import torch
 
 from adaptx.bench import memory
 from adaptx.bench.session import Session, loop_options, open_session, origin
@@ -53,15 +56,18 @@ def measure(settings: Settings, spec: Spec) -> dict[str, Any]:
     plan = chunks(session)
     watch = Watch(session, spec.target_score)
     reset = memory.reset_peak()
+    busy = time.process_time()
     with session.clock("train"):
         learner = session.learner
         hooks = Hooks(lambda at: plan[at], learner.loss, watch.evaluate, watch.report, learner.items)
         with contextlib.suppress(_Reached):
             loop.train(learner.model, hooks, loop_options(session.job, epochs=len(plan), max_steps=None))
+    share = (time.process_time() - busy) / session.clock.seconds["train"] / torch.get_num_threads()
     last = watch.curve[-1]
     reached = last["score"] >= spec.target_score
     return {
         "parameters": session.parameters(),
+        "cpu_share": share if session.device.type == "cpu" else None,
         "target": {
             "score": spec.target_score,
             "metric": session.job.tasks[0].metrics[0],

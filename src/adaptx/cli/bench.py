@@ -17,6 +17,7 @@ app = typer.Typer(
     help="What each method buys, and for how much: measured here, each measurement in a process of its own.",
     epilog="Example: adaptx bench cost --methods full,pfeiffer,lora --max-steps 10",
 )
+NOT_KEPT = {"failed": "FAILED", "impossible": "not possible here:", "disturbed": "disturbed, not kept:"}
 PLAN = "What is measured"
 Methods = Annotated[
     str | None,
@@ -37,6 +38,12 @@ BatchTokens = Annotated[
 Rows = Annotated[int | None, typer.Option("--limit", min=1, help="Training examples.", rich_help_panel=PLAN)]
 Minutes = Annotated[
     float | None, typer.Option("--minutes", help="Start nothing new after so many.", rich_help_panel=PLAN)
+]
+Share = Annotated[
+    float,
+    typer.Option(
+        "--min-share", min=0.0, max=1.0, help="Keep nothing that had less of the processor.", rich_help_panel=PLAN
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be measured.", rich_help_panel=PLAN)]
 Out = Annotated[
@@ -87,6 +94,7 @@ def cost(
         typer.Option("--repeats", min=1, help="Processes a measurement, interleaved.", rich_help_panel=PLAN),
     ] = None,
     minutes: Minutes = None,
+    min_share: Share = 0.0,
     dry_run: DryRun = False,
     out: Out = None,
     under: Under = None,
@@ -125,7 +133,7 @@ def cost(
         "repeats": repeats,
     }
     places = Results(out, under, report, as_json)
-    _carry_out(plan.changed(blocks, **flags), settings, places, minutes, dry_run)
+    _carry_out(plan.changed(blocks, **flags), settings, places, Bounds(minutes, min_share), dry_run)
 
 
 @app.command("accuracy", epilog="Example: adaptx bench accuracy --methods full,pfeiffer,lora --seeds 0,1,2")
@@ -147,6 +155,7 @@ def accuracy(
         float | None, typer.Option("--epochs", help="Passes over the training data.", rich_help_panel=PLAN)
     ] = None,
     minutes: Minutes = None,
+    min_share: Share = 0.0,
     dry_run: DryRun = False,
     out: Out = None,
     under: Under = None,
@@ -191,7 +200,7 @@ def accuracy(
         "epochs": epochs,
     }
     places = Results(out, under, report, as_json)
-    _carry_out(plan.changed(blocks, **flags), settings, places, minutes, dry_run)
+    _carry_out(plan.changed(blocks, **flags), settings, places, Bounds(minutes, min_share), dry_run)
 
 
 @app.command("report", epilog="Example: adaptx bench report benchmarks/results/2026-11-25-amd-epyc-2c")
@@ -241,6 +250,14 @@ def _numbers(text: str | None, option: str) -> list[int] | None:
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """When nothing new is started, and how much of the processor a measurement must have had, as typed."""
+
+    minutes: float | None
+    share: float
+
+
+@dataclass(frozen=True)
 class Results:
     """Where results go and how they are shown, as typed."""
 
@@ -260,9 +277,7 @@ class Results:
         return (self.under or settings.store / "bench") / name
 
 
-def _carry_out(
-    blocks: "list[Block]", settings: "Settings", places: Results, minutes: float | None, dry_run: bool
-) -> None:
+def _carry_out(blocks: "list[Block]", settings: "Settings", places: Results, bounds: Bounds, dry_run: bool) -> None:
     """Run a plan and print what it gave; exit 1 where a measurement failed."""
     import time
 
@@ -271,7 +286,7 @@ def _carry_out(
     from adaptx.bench.places import Places
     from adaptx.cli.screen import print_json, say
 
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    deadline = None if bounds.minutes is None else time.monotonic() + 60 * bounds.minutes
     backbones.quiet()
     folder = places.folder(settings)
     specs, notes = plan.expand(blocks, settings)
@@ -282,7 +297,7 @@ def _carry_out(
         print_json({"folder": folder.as_posix(), "runs": names}) if places.as_json else print("\n".join(names))
         return
     say(f"{settings.describe()} · {len(specs)} measurements into {folder}")
-    outcome = harness.run(specs, Places.of(settings), folder, _tell, deadline)
+    outcome = harness.run(specs, Places.of(settings), folder, _tell, deadline, share=bounds.share)
     _print(outcome, folder, settings, places)
     if outcome.failed:
         raise typer.Exit(1)
@@ -294,8 +309,8 @@ def _tell(event: str, values: dict[str, Any]) -> None:
     spec = values["spec"]
     if event == "start":
         say(f"{values['number']}/{values['of']} {spec.name}")
-    elif event in ("failed", "impossible"):
-        say(f"{'FAILED' if event == 'failed' else 'not possible here'} {spec.name}: {values['message']}")
+    elif event in NOT_KEPT:
+        say(f"{NOT_KEPT[event]} {spec.name}: {values['message']}")
 
 
 def _print(outcome: Any, folder: Path, settings: "Settings", places: Results) -> None:
