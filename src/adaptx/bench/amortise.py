@@ -39,7 +39,8 @@ class Shared:
 class Served:
     """Bytes on disk of n tasks: one backbone and n adapters, against n full models."""
 
-    label: str
+    backbone: str
+    method: str
     adapter_bytes: float
     full_bytes: float
 
@@ -76,8 +77,8 @@ def served(rows: Sequence[Row]) -> list[Served]:
     for row in rows:
         full = _beside(rows, row, "full", row["task"])
         if full and row["method"] not in ("full", "probe") and row["task"] != "mlm":
-            out.append(Served(row["label"], row["adapter_bytes"], full["adapter_bytes"]))
-    return list({s.label: s for s in out}.values())
+            out.append(Served(row["backbone"], row["method"], row["adapter_bytes"], full["adapter_bytes"]))
+    return list(dict.fromkeys(out))
 
 
 def _beside(rows: Sequence[Row], row: Row, label: str, task: str) -> Row | None:

@@ -37,6 +37,7 @@ def analyse(records: Sequence[Record], prices: Prices) -> Analysis:
     """Rows, curves and amortised cost of all records."""
     steps, serve = summary.groups(records, "steps"), summary.groups(records, "serve")
     cost = tuple(summary.cost_row(g, prices) for g in steps)
+    compared = [r for _, rows in _compared(cost) for r in rows]
     return Analysis(
         tuple(records),
         cost,
@@ -44,8 +45,8 @@ def analyse(records: Sequence[Record], prices: Prices) -> Analysis:
         tuple(summary.target_row(g) for g in summary.groups(records, "target")),
         tuple(summary.serve_row(g) for g in serve),
         (*curves.series(steps, curves.STEPS), *curves.series(serve, curves.SERVE)),
-        tuple(amortise.shared(cost)),
-        tuple(amortise.served(cost)),
+        tuple(amortise.shared(compared)),
+        tuple(amortise.served(compared)),
     )
 
 
@@ -66,8 +67,8 @@ Table = tuple[str, Sequence[Column], list[Row]]
 
 
 def tables_of(analysis: Analysis) -> Iterator[Table]:
-    """Titles, columns and rows of the main tables, one for every setting that can be compared."""
-    for title, rows in _settings(analysis.cost):
+    """Titles, columns and rows of the main tables, one for every setting under which methods are compared."""
+    for title, rows in _compared(analysis.cost):
         yield f"Cost of training steps: {title}", tables.COST, rows
     for (task, lang, backbone), rows in _by(analysis.accuracy, "task", "lang", "backbone"):
         first = rows[0]
@@ -81,8 +82,11 @@ def tables_of(analysis: Analysis) -> Iterator[Table]:
 
 
 def details_of(analysis: Analysis) -> Iterator[Table]:
-    """The tables behind the main ones: memory by role, and wall time by phase."""
-    for title, rows in _settings(analysis.cost):
+    """The tables behind the main ones: points of curves, memory by role, wall time by phase, amortised cost."""
+    points = [r for _, rows in _settings(analysis.cost) if len(rows) < COMPARABLE for r in rows]
+    if points:
+        yield "Points of the curves", tables.POINTS, points
+    for title, rows in _compared(analysis.cost):
         yield f"Memory and operations: {title}", tables.MEMORY, rows
         yield f"Wall seconds by phase: {title}", tables.SECONDS, rows
     if analysis.shared:
@@ -101,22 +105,22 @@ def details_of(analysis: Analysis) -> Iterator[Table]:
                 for s in analysis.shared
             ],
         )  # fmt: skip
-    if analysis.served:
-        yield (
-            "n tasks on disk: one backbone with n adapters, and n full models",
-            (tables.column("method", "label"), *(_at(f"n = {n}", n) for n in amortise.SERVED)),
-            [
-                *(
-                    {"label": s.label, **{str(n): size(s.adapters(n)) for n in amortise.SERVED}}
-                    for s in analysis.served
-                ),
-                {"label": "full", **{str(n): size(analysis.served[0].models(n)) for n in amortise.SERVED}},
-            ],
-        )
+    for backbone in dict.fromkeys(s.backbone for s in analysis.served):
+        found = [s for s in analysis.served if s.backbone == backbone]
+        sizes = {s.method: {str(n): size(s.adapters(n)) for n in amortise.SERVED} for s in found}
+        sizes["full"] = {str(n): size(found[0].models(n)) for n in amortise.SERVED}
+        columns = (tables.column("method", "label"), *(_at(f"n = {n}", n) for n in amortise.SERVED))
+        title = f"n tasks on disk: one {backbone} with n adapters, and n full models"
+        yield title, columns, [{"label": name, **row} for name, row in sizes.items()]
 
 
 def _at(title: str, key: int) -> Column:
     return Column(title, lambda r: r[str(key)], "lower")
+
+
+def _compared(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """Settings with enough methods for a comparison."""
+    return ((title, found) for title, found in _settings(rows) if len(found) >= COMPARABLE)
 
 
 def _settings(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
@@ -161,9 +165,9 @@ def _series(found: Sequence[curves.Series]) -> Iterator[tuple[tuple[str, str, st
 
 def sentences(analysis: Analysis) -> Iterator[str]:
     """What the rows say, in words; differences that repetitions do not support are not claimed."""
-    for title, rows in _settings(analysis.cost):
+    for title, rows in _compared(analysis.cost):
         full = next((r for r in rows if r["label"] == "full"), None)
-        for row in rows if full and len(rows) >= COMPARABLE else ():
+        for row in rows if full else ():
             if full and row["method"] != "full":
                 yield f"{row['label']} against full ({title}): {_against(row, full)}."
     loud = sorted({r["label"] for r in analysis.cost if r["cpu_share"] is not None and r["cpu_share"] < QUIET})

@@ -75,6 +75,18 @@ COST = (
     column("J/1k tokens", "joules_per_k_tokens", lambda v: f"{v:.1f}", "lower"),
     column("$/1M tokens", "usd_per_m_tokens", lambda v: f"{v:.4f}", "lower"),
 )
+POINTS = (
+    column("method", "label"),
+    column("backbone", "backbone"),
+    column("task", "task"),
+    column("lengths", "lengths"),
+    column("batch tokens", "batch_tokens"),
+    column("precision", "precision"),
+    column("ms a step", "step_seconds.median", milliseconds, "lower"),
+    column("tokens/s", "tokens_per_s", lambda v: f"{v:.0f}", "higher"),
+    column("utilisation", "utilisation", share, "higher"),
+    column("peak memory", "memory_bytes", size, "lower"),
+)
 MEMORY = (
     column("method", "label"),
     column("peak", "memory_bytes", size, "lower"),
