@@ -4,8 +4,10 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from adaptx.errors import AdaptxError, unknown_name
+from adaptx.recipe import OptimiserName
 from adaptx.registry import Profile, Registry
 
 DEFAULT_STORE = Path("store")
@@ -122,7 +124,7 @@ class RunOptions:
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise AdaptxError("AX070", f"{name} = {value}", "must be above zero and finite.")
-        if self.optimiser not in ("adamw", "adamw8bit"):
-            raise unknown_name("AX070", self.optimiser, ("adamw", "adamw8bit"))
+        if self.optimiser not in get_args(OptimiserName):
+            raise unknown_name("AX070", self.optimiser, get_args(OptimiserName))
         if self.precision not in ("auto", "fp32", "bf16"):
             raise AdaptxError("AX070", f"precision = {self.precision}", "must be auto, fp32 or bf16.")

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from adaptx.registry import Model
 
+OptimiserName = Literal["adamw", "adamw8bit"]
+
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""
@@ -68,7 +70,7 @@ class Parent(Model):
 class Optimiser(Model):
     """Optimiser and schedule: AdamW (its moments in 8 bits with adamw8bit), linear warm-up and decay."""
 
-    name: Literal["adamw", "adamw8bit"] = "adamw"
+    name: OptimiserName = "adamw"
     lr: float
     epochs: float
     max_steps: int | None = None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 from adaptx import config
 from adaptx.config import RunOptions, Settings
 from adaptx.errors import AdaptxError
+from adaptx.recipe import OptimiserName
 
 if TYPE_CHECKING:
     from adaptx.training import Report
@@ -56,7 +57,7 @@ class Training(TypedDict, total=False):
     precision: Literal["auto", "fp32", "bf16"]
     hyper: dict[str, object]
     temperature: float
-    optimiser: Literal["adamw", "adamw8bit"]
+    optimiser: OptimiserName
     gradient_checkpointing: bool
     no_last_layer: bool
 

@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any, Literal
 
 from adaptx.errors import AdaptxError
-from adaptx.recipe import canonical
+from adaptx.recipe import OptimiserName, canonical
 from adaptx.registry import Model
 
 What = Literal["steps", "target", "serve", "accuracy"]
@@ -45,7 +45,7 @@ class Spec(Model):
 
     what: What = "steps"
     method: str
-    optimiser: Literal["adamw", "adamw8bit"] = "adamw"
+    optimiser: OptimiserName = "adamw"
     layout: Layout = "packed"
     checkpointing: bool = False
     precision: Literal["fp32", "bf16"]

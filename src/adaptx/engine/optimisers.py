@@ -1,14 +1,15 @@
 """Optimisers by name, and how their state comes back from a checkpoint. Knows no model and no task."""
 
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from adaptx.errors import AdaptxError, unknown_name
+from adaptx.recipe import OptimiserName
 
 # adamw8bit: moments in 8 bits, block by block (Dettmers et al. 2022, "8-bit Optimizers via Block-wise Quantization"):
 # 2 bytes a weight instead of 8. Tensors of fewer than 4,096 weights keep theirs in 32 bits.
-KINDS = ("adamw", "adamw8bit")
+KINDS = get_args(OptimiserName)
 
 
 def build(kind: str, groups: list[dict[str, Any]], lr: float, device: torch.device) -> torch.optim.Optimizer:
