@@ -41,3 +41,14 @@ def settings_on(world: toy.World, tmp_path_factory: pytest.TempPathFactory) -> C
     """Settings over a backbone of the toy world, with one store for the whole module."""
     store = tmp_path_factory.mktemp("module") / "store"
     return lambda backbone: toy.settings(world, store, backbone)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is marked `gpu` skips where there is none."""
+    if any(item.get_closest_marker("gpu") for item in items):
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in items:
+                if item.get_closest_marker("gpu"):
+                    item.add_marker(pytest.mark.skip(reason="no CUDA device"))

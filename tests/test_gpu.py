@@ -18,7 +18,7 @@ from adaptx.jobs import prepare
 from adaptx.training import run
 from test_parity import adapted, difference, sequences
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+pytestmark = pytest.mark.gpu
 METHODS = ("full", "pfeiffer", "houlsby", "parallel", "lora", "dora", "ia3")
 TASKS = ("toynli", "toypos", "toytext")
 CUDA = torch.device("cuda")
