@@ -21,14 +21,9 @@ lint: install
 	$(BIN)/ruff check src tests docs
 	$(BIN)/mypy
 
-# Not yet reliable beside other work; see docs/decisions.md.
-OPEN := \
-	--deselect tests/test_study_executors.py::test_a_cluster_without_room_is_refused_at_once_and_one_with_less_gets_fewer_actors \
-	--deselect tests/test_bench_measure.py::test_a_process_of_its_own_is_read_from_outside_as_from_inside
-
 test: lint
 	$(BIN)/pytest -n 2 --dist loadscope -m "not real and not slow"
-	$(BIN)/pytest $(OPEN) -m "real or slow"
+	$(BIN)/pytest -n 2 --dist loadscope -m "real or slow"
 
 # The gates: what a change must not break by accident, in minutes. `make test` runs them too.
 check: lint

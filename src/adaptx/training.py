@@ -1,6 +1,5 @@
 """Executes a resolved run: features, training, scores, and a finished adapter in the store with its manifest."""
 
-import resource
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from adaptx import atomic, cards, methods, provenance, store
 from adaptx.errors import AdaptxError
 from adaptx.jobs import Job, prepare
 from adaptx.manifest import FileEntry, Manifest, TensorEntry
+from adaptx.resident import resident
 from adaptx.store import Stored
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def peak_memory(device: str) -> int:
         import torch
 
         return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return resident()[1]
 
 
 class Clock:

@@ -1,10 +1,11 @@
 """Runs measurements one after another, each in a process of its own, and keeps what they give. Measures nothing itself,
-but what the kernel says of a finished process: its peak memory and its time, read from outside.
+but what the kernel says of a process: its peak memory and its time, read from outside.
 
 Methods are interleaved: all of them once, then all of them again, so that a machine that warms up or slows down treats
 them alike. A measurement whose result is in the folder is not repeated.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -19,6 +20,7 @@ from adaptx.bench import results
 from adaptx.bench.places import Places
 from adaptx.bench.spec import Spec
 from adaptx.errors import AdaptxError
+from adaptx.resident import resident
 from adaptx.study import journal
 
 CANNOT = ("AX033", "AX051")  # a package or a combination that does not exist here: nothing went wrong
@@ -109,7 +111,7 @@ def _as_error(value: dict[str, Any]) -> AdaptxError:
 
 
 def _process(order: dict[str, Any], limit: float) -> tuple[dict[str, Any], str]:
-    """Run the worker to its end: its times and peak memory by wait4(2), and what it printed."""
+    """Run the worker to its end: its times by wait4(2), its peak memory by looking meanwhile, and what it printed."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ADAPTX_")}
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
         began = time.monotonic()
@@ -125,7 +127,7 @@ def _process(order: dict[str, Any], limit: float) -> tuple[dict[str, Any], str]:
         try:
             child.stdin.write(json.dumps({**order, "spawned": began}))
             child.stdin.close()
-            status, usage, ended = _wait(child, began + limit)
+            status, usage, peak, ended = _wait(child, began + limit)
         except BaseException:
             child.kill()
             child.wait()
@@ -135,20 +137,22 @@ def _process(order: dict[str, Any], limit: float) -> tuple[dict[str, Any], str]:
         outside = {
             "wall_seconds": seconds,
             "cpu_seconds": usage.ru_utime + usage.ru_stime,
-            "max_rss_bytes": usage.ru_maxrss * 1024,
+            "max_rss_bytes": peak,
             "ended": ended or f"exit status {os.waitstatus_to_exitcode(status)}",
         }
         return outside, said.read()
 
 
-def _wait(child: "subprocess.Popen[str]", until: float) -> tuple[int, Any, str]:
-    """Wait for the child; kill it at `until`. Its status, its resource usage, and why it ended where we ended it."""
-    ended = ""
+def _wait(child: "subprocess.Popen[str]", until: float) -> tuple[int, Any, int, str]:
+    """Wait for the child; kill it at `until`. Its status, usage, peak bytes, and why it ended where we ended it."""
+    ended, peak = "", 0
     while True:
+        with contextlib.suppress(OSError):
+            peak = max(peak, resident(child.pid)[1])
         pid, status, usage = os.wait4(child.pid, os.WNOHANG)
         if pid:
             child.returncode = os.waitstatus_to_exitcode(status)
-            return status, usage, ended
+            return status, usage, peak, ended
         if time.monotonic() > until and not ended:
             ended = "it took longer than allowed and was ended"
             child.kill()

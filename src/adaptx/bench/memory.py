@@ -12,18 +12,8 @@ import torch
 from torch import nn
 
 
-def resident() -> tuple[int, int]:
-    """Resident set of this process in bytes: now, and its peak since the start or the last `reset_peak`.
-
-    Source: proc_pid_status(5), VmRSS and VmHWM.
-    """
-    with open("/proc/self/status", encoding="ascii") as file:
-        found = dict(line.split(":", 1) for line in file if line.startswith(("VmRSS", "VmHWM")))
-    return tuple(1024 * int(found[key].split()[0]) for key in ("VmRSS", "VmHWM"))  # type: ignore[return-value]
-
-
 def reset_peak() -> bool:
-    """Make the peak what is resident now; False where the kernel does not allow it. `getrusage` then starts over too.
+    """Make the peak what is resident now; False where the kernel does not allow it.
 
     Source: proc_pid_clear_refs(5), value 5.
     """

@@ -14,6 +14,7 @@ from adaptx.bench.session import import_libraries, origin
 from adaptx.bench.spec import Spec
 from adaptx.bench.workload import job_of
 from adaptx.config import Settings
+from adaptx.resident import resident
 from adaptx.training import Clock
 
 
@@ -27,7 +28,7 @@ def measure(settings: Settings, spec: Spec) -> dict[str, Any]:
         backbone = backbones.load(job.files)
         device = torch.device(backbones.pick_device(settings.device))
         encoder = backbone.encoder(spec.precision, str(device))
-    before = memory.resident()[0]
+    before = resident()[0]
     models: list[nn.Module] = [encoder]
     switches: list[float] = []
     with clock("attach"):
@@ -46,7 +47,7 @@ def measure(settings: Settings, spec: Spec) -> dict[str, Any]:
         "serve": {
             "adapters": n,
             "weights_bytes": memory.tensor_bytes(*models),
-            "resident_growth_bytes": memory.resident()[0] - before,
+            "resident_growth_bytes": resident()[0] - before,
             "attach_seconds": clock.seconds["attach"] / n,
             "switch_seconds": statistics.median(switches) if switches else None,
         },

@@ -8,13 +8,14 @@ import torch
 
 from adaptx import backbones, methods
 from adaptx import learner as learners
-from adaptx.bench import memory, workload
+from adaptx.bench import workload
 from adaptx.bench.spec import Spec
 from adaptx.config import Settings
 from adaptx.engine.loop import LoopOptions
 from adaptx.errors import AdaptxError
 from adaptx.jobs import Job
 from adaptx.learner import Learner
+from adaptx.resident import resident
 from adaptx.training import Clock, count
 
 LIBRARIES = (
@@ -71,7 +72,7 @@ def body(config: Any) -> int:
 def open_session(settings: Settings, spec: Spec) -> Session:
     """Read, load, tokenise and attach. Raises AX051 where the method has no packed form or no such optimiser."""
     import_libraries(settings, spec)
-    clock, baseline = Clock(), memory.resident()[0]
+    clock, baseline = Clock(), resident()[0]
     with clock("read"):
         job = workload.job_of(settings, spec)
     if spec.layout == "packed" and not job.method.packable:

@@ -21,6 +21,7 @@ from adaptx.config import Settings
 from adaptx.engine import loop
 from adaptx.engine.loop import Hooks, Work
 from adaptx.engine.packing import pack
+from adaptx.resident import resident
 
 
 def measure(settings: Settings, spec: Spec) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def measure(settings: Settings, spec: Spec) -> dict[str, Any]:
     session = open_session(settings, spec)
     model, clock = session.learner.model, session.clock
     planned = steps_of(session, spec.warm_up + spec.steps)
-    loaded, load_peak = memory.resident()
+    loaded, load_peak = resident()
     reset = memory.reset_peak()
     if model.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(model.device)
@@ -38,7 +39,7 @@ def measure(settings: Settings, spec: Spec) -> dict[str, Any]:
     with clock("train"), memory.watching_optimisers() as held:
         options = loop_options(session.job, epochs=epochs_for(session, len(planned)))
         progress = loop.train(model, hooks(session, ticks), options)
-    train_peak = memory.resident()[1]
+    train_peak = resident()[1]
     cuda = _cuda(model.device, ticks)
     batches = [workload.batch_of(w) for w in planned]
     with clock("evaluate"):

@@ -17,6 +17,7 @@ from adaptx.config import Settings
 from adaptx.engine import loop
 from adaptx.engine.loop import Hooks, Progress, Work
 from adaptx.errors import AdaptxError
+from adaptx.resident import resident
 
 SCORES_AN_EPOCH = 5
 
@@ -79,7 +80,7 @@ def measure(settings: Settings, spec: Spec) -> dict[str, Any]:
             "dev_examples": sum(len(s["dev"].examples) for s in session.job.data.values()),
             "curve": watch.curve,
         },
-        "memory": {"baseline_rss_bytes": session.baseline, "peak_rss_bytes": memory.resident()[1],
+        "memory": {"baseline_rss_bytes": session.baseline, "peak_rss_bytes": resident()[1],
                    "peak_was_reset": reset},
         "seconds": dict(session.clock.seconds),
         "origin": origin(session.job),

@@ -12,6 +12,7 @@ from typing import Any
 
 from adaptx import atomic
 from adaptx.errors import AdaptxError
+from adaptx.resident import resident
 
 
 def main() -> int:
@@ -38,11 +39,10 @@ def perform(order: dict[str, Any]) -> dict[str, Any]:
         result = measure(settings, spec)
     except AdaptxError as error:
         return {"error": {"code": error.code, "given": error.given, "why": error.why, "fix": error.fix}}
-    from adaptx.bench.memory import resident
-
     seconds = {"start": began - order["spawned"], **result.pop("seconds")}
     value = results.record(spec, settings, seconds, result)
-    return {"result": {**value, "own_peak_rss_bytes": resident()[1]}}
+    loading = value.get("memory", {}).get("load_peak_rss_bytes", 0)  # from before the peak was reset
+    return {"result": {**value, "own_peak_rss_bytes": max(resident()[1], loading)}}
 
 
 if __name__ == "__main__":
