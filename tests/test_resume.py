@@ -46,10 +46,16 @@ VARIANTS = {
     "pfeiffer": RunOptions(method="pfeiffer"),
     "lora": RunOptions(method="lora"),
     "pfeiffer in bf16": RunOptions(method="pfeiffer", precision="bf16"),
+    "pfeiffer averaged": RunOptions(method="pfeiffer", average_last=2),
     "full with moments in 8 bits": RunOptions(method="full", optimiser="adamw8bit"),
 }
 # Every kill for one method, the two hardest for the others.
-CASES = [(v, k) for v in VARIANTS for k in KILLS if v == "pfeiffer" or k in list(KILLS)[:1] + list(KILLS)[2:3]]
+CASES = [
+    (v, k)
+    for v in VARIANTS
+    for k in KILLS
+    if v in ("pfeiffer", "pfeiffer averaged") or k in list(KILLS)[:1] + list(KILLS)[2:3]
+]
 
 
 def options_of(variant: str) -> RunOptions:
@@ -63,6 +69,7 @@ def options_of(variant: str) -> RunOptions:
         lr=lr,
         batch_tokens=64,
         optimiser=chosen.optimiser,
+        average_last=chosen.average_last,
     )
 
 

@@ -109,6 +109,7 @@ class RunOptions:
     temperature: float = 1.0  # of the mixture when several tasks share an adapter; 0: every task alike
     optimiser: str = "adamw"  # or adamw8bit: moments in 8 bits
     gradient_checkpointing: bool = False  # saves memory, takes time, changes no result: not part of the recipe
+    average_last: int = 0  # epochs whose last weights are averaged (Schmidt et al. 2023); 0: the best epoch's weights
     no_last_layer: bool = False  # MAD-X 2.0 (Pfeiffer et al. 2021, section 3.1): the last layer has no adapter
 
     def __post_init__(self) -> None:
@@ -118,6 +119,8 @@ class RunOptions:
                 raise AdaptxError("AX070", f"{name} = {value}", f"must be at least {low}.")
         if not (self.temperature >= 0 and math.isfinite(self.temperature)):
             raise AdaptxError("AX070", f"temperature = {self.temperature}", "must be 0 (uniform) or above.")
+        if self.average_last < 0:
+            raise AdaptxError("AX070", f"average_last = {self.average_last}", "must be 0 or above.")
         if not 0 <= self.seed < 2**32:
             raise AdaptxError("AX070", f"seed = {self.seed}", "must be at least 0 and fit into 32 bits.")
         for name in ("epochs", "lr"):

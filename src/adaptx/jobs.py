@@ -204,5 +204,6 @@ def _optimiser(method: MethodSpec, defaults: list[TrainDefaults], options: RunOp
         batch_tokens=options.batch_tokens or max(d.batch_tokens for d in defaults),
         dropout=method.dropout,
         weight_decay=method.weight_decay,
-        patience=defaults[0].patience,
+        patience=None if options.average_last else defaults[0].patience,  # the last epochs must be known beforehand
+        average_last=options.average_last,
     )

@@ -80,6 +80,7 @@ class Optimiser(Model):
     clip: float = 1.0
     dropout: float = 0.0  # in the encoder; heads have their own
     patience: int | None = None
+    average_last: int = 0  # epochs whose last weights are averaged; 0: the weights of the best dev score
 
 
 class Recipe(Model):
@@ -112,6 +113,8 @@ class Recipe(Model):
         # What came later than the first run ids counts only where it is used.
         if not self.backbone.full_sha256:
             del value["backbone"]["full_sha256"], value["backbone"]["body_sha256"]
+        if not self.optimiser.average_last:
+            del value["optimiser"]["average_last"]
         if self.optimiser.name == "adamw":
             del value["optimiser"]["name"]
         return hashlib.sha256(canonical(value).encode()).hexdigest()

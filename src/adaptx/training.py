@@ -84,6 +84,7 @@ def _train(job: Job, scratch: Path, report: Report, checkpoint_seconds: float) -
             patience=o.patience,
             checkpoint_seconds=checkpoint_seconds,
             optimiser=o.name,
+            average_last=o.average_last,
         ),
         scratch / "checkpoint",
     )

@@ -57,6 +57,7 @@ class Training(TypedDict, total=False):
     precision: Literal["auto", "fp32", "bf16"]
     hyper: dict[str, object]
     temperature: float
+    average_last: int
     optimiser: OptimiserName
     gradient_checkpointing: bool
     no_last_layer: bool

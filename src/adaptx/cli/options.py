@@ -115,6 +115,14 @@ Checkpointing = Annotated[
         rich_help_panel=TRAINING,
     ),
 ]
+AverageLast = Annotated[
+    int,
+    typer.Option(
+        "--average-last",
+        help="Average the weights that the last K epochs ended with, instead of the best epoch's; 0: do not.",
+        rich_help_panel=TRAINING,
+    ),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.", rich_help_panel=OUTPUT)
 ]

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ class LoopOptions:
     """`epochs` may be fractional. `max_steps` bounds the optimiser steps. `lr` is the peak: linear warm-up over the
     share `warmup` of all steps, then linear decay to zero. `clip` bounds the gradient norm. `patience` counts
     evaluations without a better score. `checkpoint_seconds`: at least this long between checkpoints. `optimiser`: one
-    of `optimisers.KINDS`."""
+    of `optimisers.KINDS`. `average_last`: in the end the weights are the mean over the ends of so many last epochs, not
+    those of the best dev score (Schmidt et al. 2023, "Free Lunch", section 3); 0: the best score's."""
 
     epochs: float
     batch_tokens: int
@@ -39,6 +41,7 @@ class LoopOptions:
     patience: int | None = None
     checkpoint_seconds: float = 60.0
     optimiser: str = "adamw"
+    average_last: int = 0
 
 
 @dataclass
@@ -54,6 +57,8 @@ class Progress:
     best: float | None = None
     best_step: int = 0
     stale: int = 0  # evaluations since the best one
+    averaged: int = 0  # epochs in the mean of the last ones
+    averaged_step: int = 0  # the step that the last of them ended with
     losses: list[float] = field(default_factory=list)  # mean loss of every step
     scores: list[tuple[int, float]] = field(default_factory=list)  # (step, dev score)
 
@@ -97,7 +102,9 @@ def parameters(model: Model) -> dict[str, torch.nn.Parameter]:
 
 
 def train(model: Model, hooks: Hooks, options: LoopOptions, folder: Path | None = None) -> Progress:
-    """Train to the end, going on from a checkpoint in `folder` where there is one; ends with the best weights loaded.
+    """Train to the end, going on from a checkpoint in `folder` where there is one.
+
+    Ends with the weights of the best dev score loaded, or with the mean of the last epochs'.
 
     Raises AX040 when the loss is not finite, AX041 for a checkpoint that does not fit, AX042 out of device memory.
     """
@@ -108,12 +115,14 @@ def train(model: Model, hooks: Hooks, options: LoopOptions, folder: Path | None 
     optimiser = optimisers.build(options.optimiser, groups, options.lr, model.device)
     torch.manual_seed(options.seed)
     now, best = Progress(), {k: p.detach().clone() for k, p in weights.items()}
+    mean = {k: torch.zeros_like(p) for k, p in weights.items()} if options.average_last else {}
     if folder and checkpoint.exists(folder):
-        now, best = _restore(folder, weights, optimiser, options)
+        now, best, mean = _restore(folder, weights, optimiser, options)
 
     plans = [len(hooks.plan(e)) for e in range(math.ceil(options.epochs))]
     steps = math.ceil(sum(plans) * options.epochs / len(plans))
     steps = min(steps, options.max_steps or steps)
+    final_epoch = sum(end < steps for end in accumulate(plans))  # the one that the last step falls in
     stepper = Stepper(model, hooks, optimiser, list(weights.values()), options.clip)
     with held_back() as interrupted:
         saved_at = time.monotonic()
@@ -133,24 +142,43 @@ def train(model: Model, hooks: Hooks, options: LoopOptions, folder: Path | None 
                 due = time.monotonic() - saved_at >= options.checkpoint_seconds
                 if folder and (due or interrupted.is_set()):
                     now.losses += stepper.losses()
-                    _save(folder, weights, best, optimiser, now, options)
+                    _save(folder, weights, best, mean, optimiser, now, options)
                     saved_at = time.monotonic()
                 if interrupted.is_set():
                     raise KeyboardInterrupt
+            if options.average_last and now.epoch > final_epoch - options.average_last:
+                _average(weights, mean, now)
             if now.batch >= len(plan):
                 now.epoch, now.batch = now.epoch + 1, 0
             if hooks.evaluate is not None:
                 _judge(model, hooks.evaluate, weights, best, now)
                 if folder:
-                    _save(folder, weights, best, optimiser, now, options)
+                    _save(folder, weights, best, mean, optimiser, now, options)
                     saved_at = time.monotonic()
+    if options.average_last:
+        if now.averaged_step != now.step:
+            _average(weights, mean, now)  # killed after the last step
+        _put(mean, weights)
+        now.best, now.best_step = hooks.evaluate() if hooks.evaluate else None, now.step
+        return now
     if hooks.evaluate is not None and (not now.scores or now.scores[-1][0] != now.step):
         _judge(model, hooks.evaluate, weights, best, now)  # killed after the last step, before it was scored
     if now.best is not None:
-        with torch.no_grad():
-            for name, parameter in weights.items():
-                parameter.copy_(best[name])
+        _put(best, weights)
     return now
+
+
+def _put(values: dict[str, torch.Tensor], weights: dict[str, torch.nn.Parameter]) -> None:
+    with torch.no_grad():
+        for name, parameter in weights.items():
+            parameter.copy_(values[name])
+
+
+def _average(weights: dict[str, torch.nn.Parameter], mean: dict[str, torch.Tensor], now: Progress) -> None:
+    """Take the weights into the running mean."""
+    now.averaged, now.averaged_step = now.averaged + 1, now.step
+    for name, parameter in weights.items():
+        mean[name] += (parameter.detach() - mean[name]) / now.averaged
 
 
 class Stepper:
@@ -246,6 +274,7 @@ def _save(
     folder: Path,
     weights: dict[str, torch.nn.Parameter],
     best: dict[str, torch.Tensor],
+    mean: dict[str, torch.Tensor],
     optimiser: torch.optim.Optimizer,
     now: Progress,
     options: LoopOptions,
@@ -262,6 +291,7 @@ def _save(
     groups: dict[str, dict[str, torch.Tensor]] = {
         "weights": dict(weights),
         "best": best,
+        "mean": mean,
         "moments": moments,
         "random": random,
     }
@@ -275,7 +305,7 @@ def _identity(options: LoopOptions) -> dict[str, Any]:
 
 def _restore(
     folder: Path, weights: dict[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer, options: LoopOptions
-) -> tuple[Progress, dict[str, torch.Tensor]]:
+) -> tuple[Progress, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     groups, state = checkpoint.load(folder)
     shapes = {k: v.shape for k, v in groups.get("weights", {}).items()}
     if shapes != {k: v.shape for k, v in weights.items()}:
@@ -283,14 +313,12 @@ def _restore(
     if state.get("options") != _identity(options):
         raise AdaptxError("AX041", folder, "it was written under other training options.")
     state = state["progress"]
-    with torch.no_grad():
-        for name, parameter in weights.items():
-            parameter.copy_(groups["weights"][name])
+    _put(groups["weights"], weights)
     for name, value in groups.get("moments", {}).items():
         owner, _, key = name.rpartition("|")
         optimiser.state[weights[owner]][key] = optimisers.restored(optimiser, key, value, weights[owner].device)
     torch.set_rng_state(groups["random"]["cpu"])
     if "cuda" in groups["random"] and torch.cuda.is_available():
         torch.cuda.set_rng_state(groups["random"]["cuda"])
-    best = {k: v.to(weights[k].device) for k, v in groups["best"].items()}
-    return Progress(**{**state, "scores": [(int(a), float(b)) for a, b in state["scores"]]}), best
+    best, mean = ({k: v.to(weights[k].device) for k, v in groups.get(g, {}).items()} for g in ("best", "mean"))
+    return Progress(**{**state, "scores": [(int(a), float(b)) for a, b in state["scores"]]}), best, mean
