@@ -160,7 +160,7 @@ def ours(world: World, method: str) -> System:
         loop.train(model, loop.Hooks(lambda _: work, loss, None, report), options)
         return [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(seen)]
 
-    return System(f"adaptx {method}", method, "adaptx", turn, 5)
+    return System(f"adaptx {method}", method, "adaptx", turn, 3)
 
 
 class Sentences(torch.utils.data.Dataset[dict[str, Any]]):
@@ -235,7 +235,7 @@ def peer(world: World, name: str, method: str, role: str, kind: type[Trainer], m
         seconds = [b - a for a, b in pairwise(watch.at)]
         return list(zip(seconds, padder.tokens[1:steps], strict=True))
 
-    return System(f"{name}, {role}, {size} sentences", method, role, turn, 5 if size >= 32 else 9)
+    return System(f"{name}, {role}, {size} sentences", method, role, turn, 3 if size >= 32 else 6)
 
 
 def bottleneck_peer(world: World, role: str, size: int) -> System:
