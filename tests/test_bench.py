@@ -260,6 +260,18 @@ def test_the_head_alone_needs_no_backward_pass_through_the_encoder() -> None:
     assert found.backward == 2 * 8 * 40
 
 
+def test_what_the_head_does_not_read_ends_at_the_top_layers_attention() -> None:
+    """All but three projections of the top layer are spared the tokens that are not selected."""
+    none, lengths = torch.nn.Module(), [10] * 10
+    for family, hyper, passes in (("full", {}, 3), ("lora", {"config": "ia3"}, 2), ("probe", {}, 1)):
+        whole, one, every = (
+            flops.formula(GEOMETRY, family, hyper, lengths, none, n, narrow).total
+            for n, narrow in ((10, False), (10, True), (100, True))
+        )
+        assert whole == every
+        assert whole - one == passes * 2 * 90 * (64 + 2 * 8 * 32)
+
+
 def test_attention_grows_with_the_square_of_the_length() -> None:
     none = torch.nn.Module()
     same = [flops.formula(GEOMETRY, "full", {}, lengths, none, 0).total for lengths in ([1] * 64, [64])]

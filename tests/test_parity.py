@@ -1,6 +1,7 @@
 """The parity law: packed == padded to 1e-5 in fp32, for every method, task kind and model type, gradients included."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any
@@ -103,6 +104,30 @@ def test_packed_outputs_and_gradients_equal_padded_ones(
         assert difference(packed[0], padded[0]) < 1e-5
         assert packed[1].keys() == padded[1].keys()
         assert {n: d for n, g in packed[1].items() if (d := difference(g, padded[1][n])) > 1e-4} == {}
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_top_layer_goes_on_with_the_tokens_alone_that_the_head_reads(
+    checkpointing: bool, backbone_of: Callable[[str], Backbone]
+) -> None:
+    """And an evaluation of all layers sees them whole again."""
+    backbone = backbone_of("bert")
+    features, head = features_of("classification", backbone)
+    batch = batch_of(features, backbone)
+    model = replace(adapted(backbone, "pfeiffer", {"toy": head}), checkpointing=checkpointing)
+    layers = model.encoder.encoder.layer
+    rows: list[int] = []
+    for layer in (layers[0], layers[-1]):
+        layer.intermediate.register_forward_hook(lambda _, args, __: rows.append(args[0].shape[1]))
+    model.train(True)
+    model("toy", batch).sum().backward()  # type: ignore[no-untyped-call]
+    sequences, tokens = len(batch.cu_seqlens) - 1, batch.tokens
+    assert len(batch.select) == sequences < tokens
+    assert rows[:2] == [tokens, sequences]
+    assert sorted(rows[2:]) == ([sequences, tokens] if checkpointing else [])
+    with torch.no_grad():
+        assert len(model.states(batch)) == tokens
+        assert [len(s) for s in model.states(batch, every_layer=True)] == [tokens] * (len(layers) + 1)
 
 
 @pytest.mark.parametrize("method", METHODS)

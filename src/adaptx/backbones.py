@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from adaptx import atomic, trimmed
 from adaptx.config import Settings
@@ -335,6 +335,11 @@ def read_tokenizer(files: BackboneFiles, rows: int) -> "tuple[Tokenizer, dict[st
 def attention_modules(encoder: "PreTrainedModel") -> "list[torch.nn.Module]":
     """The self-attention of every layer, bottom up."""
     return [layer.attention.self for layer in encoder.encoder.layer]
+
+
+def above_attention(encoder: "PreTrainedModel") -> "torch.nn.Module":
+    """The first module of the top layer that treats every token alone: it takes what was attended, and the input."""
+    return cast("torch.nn.Module", encoder.encoder.layer[-1].attention.output)
 
 
 def _modern(name: str) -> str:

@@ -65,24 +65,33 @@ class Flops:
 
 
 def formula(
-    geometry: Geometry, family: str, hyper: dict[str, Any], lengths: Sequence[int], head: nn.Module, selected: int
+    geometry: Geometry,
+    family: str,
+    hyper: dict[str, Any],
+    lengths: Sequence[int],
+    head: nn.Module,
+    selected: int,
+    narrow: bool = False,
 ) -> Flops:
     """Operations of a step on sequences of these `lengths`, of which the head reads `selected` tokens.
 
     With the lengths that are computed on (padding included) it is what the hardware does, with the real ones what the
-    model needs.
+    model needs. `narrow`: above the top layer's attention the selected tokens alone go on.
     """
     tokens, squares = sum(lengths), sum(n * n for n in lengths)
     linears = 2.0 * tokens * sum(i * o for i, o in geometry.linears)
     attention = 4.0 * geometry.hidden * squares
     forward = geometry.layers * (linears + attention)
-    own = _own(geometry, family, hyper, lengths)
+    above = min(selected, tokens) if narrow else tokens
+    skipped = 2.0 * (tokens - above) * sum(i * o for i, o in geometry.linears[3:])
+    forward -= skipped
+    own = _own(geometry, family, hyper, lengths, above)
     read, learnt = _head(head, selected)
     if family == "probe":
         return Flops(forward + read, learnt)
-    backward = geometry.layers * (linears + 2 * attention)
+    backward = geometry.layers * (linears + 2 * attention) - skipped
     if family == "full":
-        backward += geometry.layers * linears
+        backward += geometry.layers * linears - skipped
     else:
         kind = str(hyper.get("config", "lora"))
         backward -= sum(_parts(geometry, tokens, attention)[p] for p in BELOW.get(kind, ()))
@@ -96,13 +105,13 @@ def _parts(g: Geometry, tokens: int, attention: float) -> dict[str, float]:
     return {**parts, "all": sum(parts.values()) + 2 * wide}
 
 
-def _own(g: Geometry, family: str, hyper: dict[str, Any], lengths: Sequence[int]) -> Flops:
-    """What the adapter itself adds."""
+def _own(g: Geometry, family: str, hyper: dict[str, Any], lengths: Sequence[int], above: int) -> Flops:
+    """What the adapter itself adds; `above`: tokens beyond the top layer's attention."""
     tokens, kind = sum(lengths), hyper.get("config", "lora")
     if family == "bottleneck" and kind != "prefix_tuning":
         width = max(1, int(g.hidden / float(hyper.get("reduction_factor", 16))))
-        places = g.layers * (2 if kind == "double_seq_bn" else 1)
-        return _trained(places * 4.0 * tokens * g.hidden * width)
+        met = ((g.layers - 1) * tokens + above) * (2 if kind == "double_seq_bn" else 1)
+        return _trained(4.0 * met * g.hidden * width)
     if kind == "prefix_tuning":
         prefix = int(hyper.get("prefix_length", 30))
         width = int(hyper.get("bottleneck_size", REPARAMETERISATION))
@@ -111,7 +120,8 @@ def _own(g: Geometry, family: str, hyper: dict[str, Any], lengths: Sequence[int]
         return Flops(made + seen, 2 * made + 2 * seen)
     if family == "lora" and kind == "lora":
         rank = int(hyper.get("r", 8))
-        low = _trained(2.0 * tokens * rank * g.layers * sum(i + o for i, o in g.linears))
+        sizes = [i + o for i, o in g.linears]
+        low = _trained(2.0 * rank * (tokens * g.layers * sum(sizes) - (tokens - above) * sum(sizes[3:])))
         if not hyper.get("use_dora"):
             return low
         # DoRA's weight norm multiplies the two low-rank matrices out, through an identity of in rows, without gradient.

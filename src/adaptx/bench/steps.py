@@ -54,7 +54,7 @@ def measure(settings: Settings, spec: Spec) -> dict[str, Any]:
     every = ticks.seconds
     seconds = every[spec.warm_up :]
     needed = sum(_formula(session, b, b.lengths).total for b in measured) / sum(seconds)
-    done = sum(_formula(session, b, executed(session, b)).total for b in measured) / sum(seconds)
+    done = sum(_formula(session, b, executed(session, b), session.packed).total for b in measured) / sum(seconds)
     cpu = {
         "baseline_rss_bytes": session.baseline,
         "loaded_rss_bytes": loaded,
@@ -124,11 +124,11 @@ def executed(session: Session, batch: Batch) -> tuple[int, ...]:
     return batch.lengths if session.packed else batch.padded
 
 
-def _formula(session: Session, batch: Batch, lengths: tuple[int, ...]) -> flops.Flops:
+def _formula(session: Session, batch: Batch, lengths: tuple[int, ...], narrow: bool = True) -> flops.Flops:
     recipe, model = session.job.recipe, session.learner.model
     geometry = flops.Geometry.of(model.encoder.config)
     head = next(iter(model.heads.values()))
-    return flops.formula(geometry, recipe.family, recipe.hyper, lengths, head, batch.selected)
+    return flops.formula(geometry, recipe.family, recipe.hyper, lengths, head, batch.selected, narrow)
 
 
 def _operations(session: Session, planned: list[Work], batches: list[Batch]) -> tuple[dict[str, Any], int]:
@@ -142,7 +142,7 @@ def _operations(session: Session, planned: list[Work], batches: list[Batch]) -> 
     with memory.watching_activations(model.encoder, model.heads) as saved:
         loss = learner.loss(work.task, batch)
     del loss
-    expected = _formula(session, size, executed(session, size))
+    expected = _formula(session, size, executed(session, size), session.packed)
     again = expected.forward if model.checkpointing else 0.0  # the layers run forward twice
     values = {
         "tokens": size.tokens,

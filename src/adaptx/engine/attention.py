@@ -124,6 +124,24 @@ def _attention_for(q: torch.Tensor, batch: Packed) -> Callable[..., torch.Tensor
 
 
 @contextmanager
+def only_rows(module: nn.Module, rows: torch.Tensor) -> Iterator[None]:
+    """Within the block `module` is given, of its inputs [1, T, H], the `rows` [S] alone, and gives [1, S, H].
+
+    Blocks within one another are one.
+    """
+    if rows is module.__dict__.get("_rows"):
+        yield
+        return
+    module.__dict__["_rows"] = rows
+    hook = module.register_forward_pre_hook(lambda _, inputs: tuple(x.index_select(1, rows) for x in inputs))
+    try:
+        yield
+    finally:
+        hook.remove()
+        del module.__dict__["_rows"]
+
+
+@contextmanager
 def packed_attention(modules: list[nn.Module], batch: Packed) -> Iterator[None]:
     """Within the block the self-attention `modules` see `batch`'s sequence borders instead of a padding mask."""
 

@@ -3,8 +3,8 @@
 T: tokens of the batch, H: hidden size, S: selected tokens, C: head outputs, n: sequences.
 """
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from adaptx.backbones import attention_modules
-from adaptx.engine.attention import packed_attention
+from adaptx.backbones import above_attention, attention_modules
+from adaptx.engine.attention import only_rows, packed_attention
 from adaptx.engine.packing import Features, Packed, batches
 from adaptx.errors import AdaptxError
 
@@ -39,9 +39,9 @@ class Model:
     checkpointing: bool = False
 
     def __post_init__(self) -> None:
-        self._batch: Packed | None = None
+        self._borders: Callable[[], AbstractContextManager[None]] = nullcontext
         if self.checkpointing:
-            keep_layer_inputs(self.encoder, self._borders)
+            keep_layer_inputs(self.encoder, lambda: self._borders)
         for head in self.heads.values():
             bind = getattr(head, "bind", None)
             if callable(bind):
@@ -56,23 +56,20 @@ class Model:
         """bf16 autocast, or nothing for fp32."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
-    def states(self, batch: Packed, every_layer: bool = False) -> Any:
-        """Last hidden states [T, H], or with `every_layer` a tuple of them, embeddings first."""
-        run = encode_packed if self.packable else encode_padded
-        self._batch = batch
+    def states(self, batch: Packed, every_layer: bool = False, selected: bool = False) -> Any:
+        """Last hidden states [T, H], with `selected` those of the batch's selected tokens alone [S, H], or with
+        `every_layer` a tuple of all layers' [T, H], embeddings first."""
+        # Self-attention must see the same borders when a layer is computed again.
+        self._borders = partial(borders, self.encoder, batch, selected) if self.packable else nullcontext
         with self.autocast():
-            return run(self.encoder, batch, every_layer)
-
-    def _borders(self) -> Callable[[], AbstractContextManager[None]]:
-        """What makes self-attention see the current batch's sequence borders, for when it is computed again."""
-        if not self.packable or self._batch is None:
-            return nullcontext
-        return partial(packed_attention, attention_modules(self.encoder), self._batch)
+            if self.packable:
+                return encode_packed(self.encoder, batch, every_layer, selected)
+            states = encode_padded(self.encoder, batch, every_layer)
+            return states[batch.select] if selected else states
 
     def __call__(self, task: str, batch: Packed) -> torch.Tensor:
         """Outputs [S, C] of the task's head in float32."""
-        picked: torch.Tensor = self.states(batch)[batch.select]
-        return self.heads[task](picked.float())  # type: ignore[no-any-return]
+        return self.heads[task](self.states(batch, selected=True).float())  # type: ignore[no-any-return]
 
     def train(self, mode: bool = True) -> None:
         """Dropout on or off, in encoder and head."""
@@ -103,10 +100,21 @@ def keep_layer_inputs(encoder: Any, borders: Callable[[], Callable[[], AbstractC
             module._gradient_checkpointing_func = partial(within, module._gradient_checkpointing_func)
 
 
-def encode_packed(encoder: "PreTrainedModel", batch: Packed, every_layer: bool = False) -> Any:
-    """Hidden states [T, H] without padding. The mask is not used by the packed attention; its shape keeps the library
-    from building one of T x T."""
-    with packed_attention(attention_modules(encoder), batch):
+@contextmanager
+def borders(encoder: "PreTrainedModel", batch: Packed, selected: bool) -> Iterator[None]:
+    """Within the block the encoder sees the batch's sequence borders. With `selected` its top layer goes on with the
+    selected tokens alone once all have been attended: nothing above that mixes tokens, and nobody reads the others."""
+    narrow = only_rows(above_attention(encoder), batch.select) if selected else nullcontext()
+    with packed_attention(attention_modules(encoder), batch), narrow:
+        yield
+
+
+def encode_packed(
+    encoder: "PreTrainedModel", batch: Packed, every_layer: bool = False, selected: bool = False
+) -> Any:
+    """Hidden states [T, H] without padding, or of the selected tokens [S, H]. The mask is not used by the packed
+    attention; its shape keeps the library from building one of T x T."""
+    with borders(encoder, batch, selected):
         out = encoder(
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
