@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -150,10 +151,22 @@ def test_json_is_one_document_on_stdout(verb: str, shop: Shop) -> None:
     assert done.out == json.dumps(done.json, ensure_ascii=False, indent=2) + "\n"
 
 
+def dev_labels(shop: Shop) -> list[str]:
+    """Gold labels of the dev split that `TRAIN` selects by."""
+    from adaptx.data import sources
+
+    settings = shop.settings
+    task = settings.registry.task("toynli")
+    return [str(getattr(e, "label", "")) for e in sources.load(settings, task, "en", "dev").examples]
+
+
 def test_training_reports_reference_path_metrics_and_cost_and_is_found_the_second_time(shop: Shop) -> None:
     first, second = (call(*TRAIN, "--seed", "3", "--max-steps", "1", "--json") for _ in range(2))
     assert first.json.keys() >= {"ref", "path", "metrics", "cost"}
     assert first.json == second.json
+    level = max(Counter(labels := dev_labels(shop)).values()) / len(labels)
+    assert first.json["baseline"] == {"dev": {"accuracy": pytest.approx(level)}}, "of the most frequent label"
+    assert f"(baseline {100 * level:.1f})" in first.err
     assert "finished" in first.err
     assert "finished" not in second.err
     assert "found" in second.err

@@ -295,6 +295,7 @@ def test_training_lowers_perplexity(options: RunOptions, settings: Settings) -> 
     before = learner_of(settings, options).scores("toytext", "dev")["perplexity"]
     stored = run(prepare(settings, "en", "toytext", replace(options, epochs=4, lr=1e-2)))
     assert stored.manifest.metrics["dev"]["perplexity"] < before / 2
+    assert stored.manifest.baseline == {"dev": {"perplexity": before}}, "kept beside, to see what training did"
     assert stored.recipe.role == "language"
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 import toy
+from adaptx.chance import Chance, chance_level
 from adaptx.config import Settings
 from adaptx.data.examples import SpanExample, TextExample, WordsExample
 from adaptx.errors import AdaptxError
 from adaptx.study import journal, results
-from adaptx.study.chance import Chance, chance_level
 from adaptx.study.plan import Plan, read
 from adaptx.study.run import Summary, status
 from study_toy import VALUES, in_process, planned

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from adaptx import backbones, methods
+from adaptx.chance import chance_level
 from adaptx.data import sources
 from adaptx.data.tokenize import Text
 from adaptx.engine.loop import Work
@@ -100,6 +101,17 @@ class Learner:
         if self.best_dev is None or score > self.best_dev[0]:
             self.best_dev = (score, metrics)
         return score
+
+    def baseline(self) -> dict[str, dict[str, float]]:
+        """What the trained model must beat on dev data, keyed as `final_scores` is: a constant answer's score by the
+        leading metric; where there is no such answer, the scores of the weights now loaded."""
+        out = {}
+        for task, part in self.parts.items():
+            if "dev" in part.features:
+                level = chance_level(part.task, self.job.data[task]["dev"].examples)
+                scores = {level.metric: level.level} if level else self.scores(task, "dev")
+                out["dev" if len(self.parts) == 1 else f"{task}/dev"] = scores
+        return out
 
     def final_scores(self, best: float | None) -> dict[str, dict[str, float]]:
         """Dev and test metrics of the weights now loaded; `best`: their dev score, which saves scoring them again."""

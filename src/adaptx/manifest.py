@@ -33,7 +33,8 @@ class FileEntry(Model):
 
 class Manifest(Model):
     """`cost`: seconds by phase, tokens, tokens per second, parameters, memory. `metrics`: split -> metric -> score
-    (several tasks: TASK/SPLIT -> metric -> score)."""
+    (several tasks: TASK/SPLIT -> metric -> score). `baseline`: likewise, what a constant answer scores there;
+    for masked language modelling, which has none, what the model did before it was trained."""
 
     schema_version: Literal[1] = 1
     run: str
@@ -46,6 +47,7 @@ class Manifest(Model):
     hardware: dict[str, Any]
     cost: dict[str, Any]
     metrics: dict[str, dict[str, float]]
+    baseline: dict[str, dict[str, float]] = {}
     notes: tuple[str, ...] = ()
     origin: str = ""  # where imported weights came from; empty for what adaptx trained
     created: str

@@ -60,6 +60,7 @@ def _train(job: Job, scratch: Path, report: Report, checkpoint_seconds: float) -
     clock = Clock()
     with clock("prepare"):
         learner = learners.build(job)
+        baseline = learner.baseline()
     o, model = job.recipe.optimiser, learner.model
     report("start", _opening(job, learner))
     progress = loop.train(
@@ -123,12 +124,13 @@ def _train(job: Job, scratch: Path, report: Report, checkpoint_seconds: float) -
             hardware=provenance.hardware(model.device.type),
             cost=cost,
             metrics=metrics,
+            baseline=baseline,
             notes=tuple(sorted({d.note for splits in job.data.values() for d in splits.values() if d.note})),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
     stored = store.write(job.settings.store, job.recipe, fill, describe, cards.render)
-    report("done", {"ref": stored.ref, "metrics": metrics, "cost": cost})
+    report("done", {"ref": stored.ref, "metrics": metrics, "baseline": baseline, "cost": cost})
     return stored
 
 

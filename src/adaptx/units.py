@@ -26,3 +26,8 @@ def size(n_bytes: float) -> str:
             return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
         n_bytes /= 1024
     return f"{n_bytes:.1f} GiB"
+
+
+def score(metric: str, value: float) -> str:
+    """A score as tables show it: shares in percent, perplexity as it is."""
+    return f"{value:.1f}" if metric == "perplexity" else f"{100 * value:.1f}"

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from adaptx.cli import options as o
+from adaptx.cli.screen import scores_in_words
 
 
 class What(StrEnum):
@@ -110,9 +111,7 @@ def _adapters(settings: Any) -> list[dict[str, Any]]:
             "role": s.recipe.role,
             "backbone": s.recipe.backbone.name,
             "from": ", ".join(p.ref for p in s.recipe.parents) or None,
-            "scores": "  ".join(
-                f"{split} {name} {100 * v:.1f}" for split, m in s.manifest.metrics.items() for name, v in m.items()
-            ),
+            "scores": "  ".join(scores_in_words(s.manifest.metrics)),
             "seconds": round(sum(s.manifest.cost.get("seconds", {}).values())),
             "created": s.manifest.created,
         }

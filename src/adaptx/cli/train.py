@@ -154,6 +154,7 @@ def train_job(job: "Job", as_json: bool) -> None:
                 "ref": stored.ref,
                 "path": str(stored.folder.resolve()),
                 "metrics": stored.manifest.metrics,
+                "baseline": stored.manifest.baseline,
                 "cost": stored.manifest.cost,
             }
         )

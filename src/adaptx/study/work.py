@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptx import backbones, jobs, scoring, store, training
+from adaptx.chance import Chance, chance_level
 from adaptx.config import Settings
 from adaptx.data import sources
 from adaptx.errors import AdaptxError
@@ -18,7 +19,6 @@ from adaptx.jobs import Job
 from adaptx.metrics import METRICS
 from adaptx.stack import Stack
 from adaptx.store import Stored
-from adaptx.study.chance import Chance, chance_level
 from adaptx.study.plan import Cell, Step, Study
 from adaptx.training import Report, silent
 
