@@ -135,6 +135,11 @@ CODES: dict[str, Code] = {
         "Remove the named folder to train from the start.",
     ),
     "AX042": Code("out of memory", "The device could not hold the batch.", "Lower --batch-tokens."),
+    "AX043": Code(
+        "kept states are damaged",
+        "A file in which a run keeps the states of its lower layers no longer is what was written.",
+        "Run the same command again: it goes on from its checkpoint and computes the states anew.",
+    ),
     "AX050": Code(
         "lengths or ids differ",
         "Predictions and references do not describe the same examples.",

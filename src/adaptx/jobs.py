@@ -3,6 +3,7 @@
 Reads data; touches neither the store's content nor any weights. `training.run` executes what `prepare` gives.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -184,15 +185,27 @@ def _fingerprints(
 
 
 def _layers(files: BackboneFiles, method: MethodSpec, options: RunOptions) -> dict[str, Any]:
-    """Hyper-parameters that leave the last layer without an adapter, in the words of the method's library."""
-    if not options.no_last_layer:
+    """Hyper-parameters that leave layers without an adapter, in the words of the method's library."""
+    if not options.no_last_layer and options.adapter_layers is None:
         return {}
     depth = int(backbones.read_config(files.folder / "config.json").num_hidden_layers)
+    first, last = _first_and_last(options.adapter_layers, depth)
+    adapted = range(first, min(last, depth - 2 if options.no_last_layer else last) + 1)
     if method.family == "bottleneck":
-        return {"leave_out": [depth - 1]}
+        return {"leave_out": [i for i in range(depth) if i not in adapted]}
     if method.family == "lora":
-        return {"layers_to_transform": list(range(depth - 1)), "layers_pattern": "layer"}
+        return {"layers_to_transform": list(adapted), "layers_pattern": "layer"}
     raise AdaptxError("AX051", method.title, "has no layers to leave out.")
+
+
+def _first_and_last(layers: str | None, depth: int) -> tuple[int, int]:
+    """The layers of "6-11" or "11"; all where None. Raises AX070."""
+    found = re.fullmatch(r"(\d+)(?:-(\d+))?", layers or f"0-{depth - 1}")
+    if found:
+        first, last = int(found[1]), int(found[2] or found[1])
+        if first <= last < depth:
+            return first, last
+    raise AdaptxError("AX070", f"adapter_layers = {layers}", f"expected FIRST-LAST between 0 and {depth - 1}.")
 
 
 def _optimiser(method: MethodSpec, defaults: list[TrainDefaults], options: RunOptions) -> Optimiser:

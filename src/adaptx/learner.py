@@ -4,6 +4,7 @@ Built from a resolved job; knows no store and writes nothing.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +16,12 @@ from adaptx.chance import chance_level
 from adaptx.data import sources
 from adaptx.data.tokenize import Text
 from adaptx.engine.loop import Work
+from adaptx.engine.lower import LowerStates, constant_layers
 from adaptx.engine.model import Model, summarise
-from adaptx.engine.packing import Features, IntArray, Packed, epoch_plan
+from adaptx.engine.packing import Features, IntArray, Packed, epoch_plan, fixed_plan
 from adaptx.jobs import Job
 from adaptx.metrics import METRICS
+from adaptx.provenance import memory_bytes
 from adaptx.recipe import Mixing
 from adaptx.registry import Task
 from adaptx.scores import score_all
@@ -49,6 +52,7 @@ class Learner:
     parts: dict[str, Part]
     name: str
     best_dev: tuple[float, dict[str, dict[str, float]]] | None = None  # this process's best dev score and its metrics
+    constant_layers: int = 0  # from the bottom: their states are kept, and the batches stay the same in every epoch
 
     def loss(self, task: str, batch: Packed) -> torch.Tensor:
         """Mean loss of a batch of one of the tasks."""
@@ -78,7 +82,8 @@ class Learner:
 
     def _batches(self, task: str, turn: int) -> list[IntArray]:
         recipe = self.job.recipe
-        return epoch_plan(self.parts[task].features["train"], recipe.optimiser.batch_tokens, recipe.seed, turn)
+        plan = fixed_plan if self.constant_layers else epoch_plan
+        return plan(self.parts[task].features["train"], recipe.optimiser.batch_tokens, recipe.seed, turn)
 
     def _refreshed(self, task: str, epoch: int) -> Features:
         part = self.parts[task]
@@ -123,6 +128,18 @@ class Learner:
                     scores = self.best_dev[1][task] if known and self.best_dev else self.scores(task, split)
                     out[split if len(self.parts) == 1 else f"{task}/{split}"] = scores
         return out
+
+    def keep_lower_states(self, folder: Path) -> None:
+        """Keep what enters the lowest trained layer: in a quarter of the memory, then in `folder`, in a quarter of its
+        disk's free space."""
+        import shutil
+
+        shutil.rmtree(folder, ignore_errors=True)
+        if self.constant_layers:
+            cuda = self.model.device.type == "cuda"
+            memory = torch.cuda.mem_get_info(self.model.device)[0] if cuda else memory_bytes()
+            free = shutil.disk_usage(next(p for p in folder.parents if p.is_dir())).free
+            self.model.lower = LowerStates(self.constant_layers, memory // 4, folder, free // 4)
 
     @property
     def has_dev(self) -> bool:
@@ -169,7 +186,7 @@ def build(job: Job) -> Learner:
         packable=packed,
         checkpointing=job.gradient_checkpointing,
     )
-    return Learner(job, model, parts, name)
+    return Learner(job, model, parts, name, constant_layers=_constant_layers(model, parts))
 
 
 def _part(job: Job, task: Task, backbone: backbones.Backbone) -> Part:
@@ -178,6 +195,16 @@ def _part(job: Job, task: Task, backbone: backbones.Backbone) -> Part:
     data = job.data[task.id]
     labels = kind.labels(task, data["train"].examples)
     return Part(task, kind, text, labels, {s: kind.features(d.examples, text, labels, task) for s, d in data.items()})
+
+
+def _constant_layers(model: Model, parts: dict[str, Part]) -> int:
+    """Layers below everything that is trained, where each epoch sees the same tokens."""
+    if model.checkpointing:
+        return 0
+    trains = [(p.kind, p.features["train"], p.text) for p in parts.values()]
+    if any(kind.refresh(features, text, 0, 0) is not features for kind, features, text in trains):
+        return 0
+    return constant_layers(model.encoder)
 
 
 def _train_touched_rows(encoder: "PreTrainedModel", method: Any, ids: IntArray) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptx import atomic, cards, methods, provenance, store
+from adaptx import atomic, backbones, cards, methods, provenance, store
 from adaptx.errors import AdaptxError
 from adaptx.jobs import Job, prepare
 from adaptx.manifest import FileEntry, Manifest, TensorEntry
@@ -16,6 +16,7 @@ from adaptx.store import Stored
 
 if TYPE_CHECKING:
     from adaptx.engine.loop import Progress
+    from adaptx.engine.parallel import Ranks
     from adaptx.learner import Learner
 
 __all__ = ["Job", "Report", "prepare", "run", "silent"]
@@ -30,17 +31,29 @@ def silent(event: str, values: dict[str, Any]) -> None:
 def run(job: Job, report: Report = silent, checkpoint_seconds: float = 60.0) -> Stored:
     """The finished adapter of `job`: found in the store, or trained now (going on from a checkpoint if one is there).
 
+    Started by torchrun, its processes train together, and the first one evaluates, reports and writes.
+
     Raises AX024 where another process trains the same recipe.
     """
     found = job.done
     if found is not None:
         report("found", {"ref": found.ref})
         return found
+    from adaptx.engine import parallel
+
+    ranks = parallel.join(backbones.pick_device(job.settings.device))
     scratch = store.scratch(job.settings.store, job.recipe.run_id)
+    if not ranks.first:
+        _fit(job, scratch, silent, checkpoint_seconds, ranks)
+        ranks.wait()
+        stored = job.done
+        assert stored is not None, "the first process has just written it"
+        return stored
     with atomic.lock(scratch.with_suffix(".lock")) as mine:
         if not mine:
             raise AdaptxError("AX024", job.recipe.ref, "this recipe is being trained by another process.")
-        stored = job.done or _train(job, scratch, report, checkpoint_seconds)
+        stored = job.done or _train(job, scratch, report, checkpoint_seconds, ranks)
+        ranks.wait()
     remove_scratch(scratch)
     return stored
 
@@ -53,18 +66,22 @@ def remove_scratch(scratch: Path) -> None:
     scratch.with_suffix(".lock").unlink(missing_ok=True)
 
 
-def _train(job: Job, scratch: Path, report: Report, checkpoint_seconds: float) -> Stored:
+def _fit(
+    job: Job, scratch: Path, report: Report, checkpoint_seconds: float, ranks: "Ranks"
+) -> "tuple[Learner, Progress, dict[str, dict[str, float]], Clock]":
+    """Build and train: the learner with its final weights, the progress, the baseline to beat, and seconds by phase."""
     from adaptx import learner as learners
     from adaptx.engine import loop
 
     clock = Clock()
     with clock("prepare"):
         learner = learners.build(job)
-        baseline = learner.baseline()
-    o, model = job.recipe.optimiser, learner.model
+        baseline = learner.baseline() if ranks.first else {}
+        learner.keep_lower_states(scratch / f"states-{ranks.rank}")
+    o = job.recipe.optimiser
     report("start", _opening(job, learner))
     progress = loop.train(
-        model,
+        learner.model,
         loop.Hooks(
             learner.plan,
             learner.loss,
@@ -88,7 +105,14 @@ def _train(job: Job, scratch: Path, report: Report, checkpoint_seconds: float) -
             average_last=o.average_last,
         ),
         scratch / "checkpoint",
+        ranks,
     )
+    return learner, progress, baseline, clock
+
+
+def _train(job: Job, scratch: Path, report: Report, checkpoint_seconds: float, ranks: "Ranks") -> Stored:
+    learner, progress, baseline, clock = _fit(job, scratch, report, checkpoint_seconds, ranks)
+    model = learner.model
     with clock("evaluate"):
         metrics = learner.final_scores(progress.best)
     clock.seconds["train"] = progress.train_seconds
@@ -104,6 +128,11 @@ def _train(job: Job, scratch: Path, report: Report, checkpoint_seconds: float) -
         "total_parameters": count(dict(model.encoder.named_parameters())),
         "peak_memory_bytes": peak_memory(model.device.type),
     }
+    if ranks.world > 1:
+        cost["processes"] = ranks.world
+    if model.lower is not None:
+        kept = model.lower.held_bytes + model.lower.written_bytes
+        cost |= {"constant_layers": model.lower.layers, "kept_bytes": kept}
 
     def fill(stage: Path) -> None:
         from safetensors.torch import save_file
@@ -144,6 +173,8 @@ def _opening(job: Job, learner: "Learner") -> dict[str, Any]:
         "epochs": job.recipe.optimiser.epochs,
         "precision": job.recipe.precision,
         "device": str(learner.model.device),
+        "constant_layers": learner.constant_layers,
+        "layers": learner.model.encoder.config.num_hidden_layers,
     }
 
 

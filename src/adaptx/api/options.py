@@ -60,6 +60,7 @@ class Training(TypedDict, total=False):
     average_last: int
     optimiser: OptimiserName
     gradient_checkpointing: bool
+    adapter_layers: str
     no_last_layer: bool
 
 

@@ -89,7 +89,8 @@ def formula(
     read, learnt = _head(head, selected)
     if family == "probe":
         return Flops(forward + read, learnt)
-    backward = geometry.layers * (linears + 2 * attention) - skipped
+    met = geometry.layers - (0 if family == "full" else min(_adapted(geometry, hyper)))
+    backward = met * (linears + 2 * attention) - skipped
     if family == "full":
         backward += geometry.layers * linears - skipped
     else:
@@ -108,9 +109,11 @@ def _parts(g: Geometry, tokens: int, attention: float) -> dict[str, float]:
 def _own(g: Geometry, family: str, hyper: dict[str, Any], lengths: Sequence[int], above: int) -> Flops:
     """What the adapter itself adds; `above`: tokens beyond the top layer's attention."""
     tokens, kind = sum(lengths), hyper.get("config", "lora")
+    adapted = _adapted(g, hyper)
+    narrowed = tokens - above if g.layers - 1 in adapted else 0  # tokens that do not come out of the top layer
     if family == "bottleneck" and kind != "prefix_tuning":
         width = max(1, int(g.hidden / float(hyper.get("reduction_factor", 16))))
-        met = ((g.layers - 1) * tokens + above) * (2 if kind == "double_seq_bn" else 1)
+        met = (len(adapted) * tokens - narrowed) * (2 if kind == "double_seq_bn" else 1)
         return _trained(4.0 * met * g.hidden * width)
     if kind == "prefix_tuning":
         prefix = int(hyper.get("prefix_length", 30))
@@ -121,13 +124,19 @@ def _own(g: Geometry, family: str, hyper: dict[str, Any], lengths: Sequence[int]
     if family == "lora" and kind == "lora":
         rank = int(hyper.get("r", 8))
         sizes = [i + o for i, o in g.linears]
-        low = _trained(2.0 * rank * (tokens * g.layers * sum(sizes) - (tokens - above) * sum(sizes[3:])))
+        low = _trained(2.0 * rank * (tokens * len(adapted) * sum(sizes) - narrowed * sum(sizes[3:])))
         if not hyper.get("use_dora"):
             return low
         # DoRA's weight norm multiplies the two low-rank matrices out, through an identity of in rows, without gradient.
-        norm = 2.0 * rank * g.layers * sum(i * (i + o) for i, o in g.linears)
+        norm = 2.0 * rank * len(adapted) * sum(i * (i + o) for i, o in g.linears)
         return Flops(low.forward + norm, low.backward)
     return Flops(0.0, 0.0)
+
+
+def _adapted(g: Geometry, hyper: dict[str, Any]) -> list[int]:
+    """The layers that have an adapter, in the words of the methods' libraries."""
+    chosen = hyper.get("layers_to_transform", range(g.layers))
+    return [i for i in range(g.layers) if i in chosen and i not in hyper.get("leave_out", ())]
 
 
 def _trained(forward: float) -> Flops:

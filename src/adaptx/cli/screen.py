@@ -49,6 +49,11 @@ class Reporter:
                 f"{values['epochs']:g} epochs, {count(values['trainable'])} trainable weights, {values['precision']} "
                 f"on {values['device']}"
             )
+            if values["constant_layers"]:
+                say(
+                    f"the lower {values['constant_layers']} of {values['layers']} layers have nothing to train: they "
+                    "run once a batch, and batches stay the same in every epoch"
+                )
             self._said = time.monotonic()
         elif event == "step":
             self._step(values)

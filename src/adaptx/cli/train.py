@@ -22,6 +22,10 @@ def adapter(
     init_from: Annotated[
         str | None, typer.Option("--init-from", help="Start from this adapter's weights; its head is dropped.")
     ] = None,
+    adapter_layers: Annotated[
+        str | None,
+        typer.Option("--adapter-layers", help="Adapters in these layers alone, e.g. 6-11; what is below runs once."),
+    ] = None,
     no_last_layer: Annotated[
         bool, typer.Option("--no-last-layer", help="No adapter in the last layer (MAD-X 2.0).")
     ] = False,
@@ -66,6 +70,7 @@ def adapter(
         optimiser=optimiser,
         gradient_checkpointing=gradient_checkpointing,
         temperature=temperature,
+        adapter_layers=adapter_layers,
         no_last_layer=no_last_layer,
     )
     _train(lang, task, places, options, as_json, init_from, stack)
@@ -140,12 +145,15 @@ def train_job(job: "Job", as_json: bool) -> None:
     """Run a resolved job under the eyes of the user, and print where its result is."""
     from adaptx import training
     from adaptx.cli.screen import Reporter, print_json, say
+    from adaptx.engine.parallel import started
 
     report = Reporter()
     try:
         stored = training.run(job, report)
     finally:
         report.close()
+    if not started().first:
+        return  # the first of torchrun's processes speaks for all
     for note in stored.manifest.notes:
         say(f"note: {note}")
     if as_json:

@@ -18,6 +18,7 @@ from adaptx.engine import checkpoint, optimisers
 from adaptx.engine.interrupt import held_back
 from adaptx.engine.model import Model
 from adaptx.engine.packing import Features, IntArray, Packed, pack, pieces_of
+from adaptx.engine.parallel import ALONE, Ranks
 from adaptx.errors import AdaptxError
 from adaptx.methods import trainable
 
@@ -101,10 +102,13 @@ def parameters(model: Model) -> dict[str, torch.nn.Parameter]:
     }
 
 
-def train(model: Model, hooks: Hooks, options: LoopOptions, folder: Path | None = None) -> Progress:
+def train(
+    model: Model, hooks: Hooks, options: LoopOptions, folder: Path | None = None, ranks: Ranks = ALONE
+) -> Progress:
     """Train to the end, going on from a checkpoint in `folder` where there is one.
 
-    Ends with the weights of the best dev score loaded, or with the mean of the last epochs'.
+    Ends with the weights of the best dev score loaded, or with the mean of the last epochs'. Of several processes the
+    first one evaluates, reports and saves.
 
     Raises AX040 when the loss is not finite, AX041 for a checkpoint that does not fit, AX042 out of device memory.
     """
@@ -118,12 +122,15 @@ def train(model: Model, hooks: Hooks, options: LoopOptions, folder: Path | None 
     mean = {k: torch.zeros_like(p) for k, p in weights.items()} if options.average_last else {}
     if folder and checkpoint.exists(folder):
         now, best, mean = _restore(folder, weights, optimiser, options)
+    if not ranks.first:
+        torch.manual_seed(options.seed + ranks.rank)  # dropout of its own
+        folder = None
 
     plans = [len(hooks.plan(e)) for e in range(math.ceil(options.epochs))]
     steps = math.ceil(sum(plans) * options.epochs / len(plans))
     steps = min(steps, options.max_steps or steps)
     final_epoch = sum(end < steps for end in accumulate(plans))  # the one that the last step falls in
-    stepper = Stepper(model, hooks, optimiser, list(weights.values()), options.clip)
+    stepper = Stepper(model, hooks, optimiser, list(weights.values()), options.clip, ranks)
     with held_back() as interrupted:
         saved_at = time.monotonic()
         while now.step < steps and not (options.patience is not None and now.stale > options.patience):
@@ -140,18 +147,19 @@ def train(model: Model, hooks: Hooks, options: LoopOptions, folder: Path | None 
                 now.train_seconds += time.monotonic() - began
                 hooks.report(now, steps, now.tokens / now.train_seconds)
                 due = time.monotonic() - saved_at >= options.checkpoint_seconds
-                if folder and (due or interrupted.is_set()):
+                stop = ranks.any(interrupted.is_set(), model.device)
+                if folder and (due or stop):
                     now.losses += stepper.losses()
                     _save(folder, weights, best, mean, optimiser, now, options)
                     saved_at = time.monotonic()
-                if interrupted.is_set():
+                if stop:
                     raise KeyboardInterrupt
             if options.average_last and now.epoch > final_epoch - options.average_last:
                 _average(weights, mean, now)
             if now.batch >= len(plan):
                 now.epoch, now.batch = now.epoch + 1, 0
             if hooks.evaluate is not None:
-                _judge(model, hooks.evaluate, weights, best, now)
+                _judge(hooks.evaluate, weights, best, now, ranks)
                 if folder:
                     _save(folder, weights, best, mean, optimiser, now, options)
                     saved_at = time.monotonic()
@@ -159,10 +167,10 @@ def train(model: Model, hooks: Hooks, options: LoopOptions, folder: Path | None 
         if now.averaged_step != now.step:
             _average(weights, mean, now)  # killed after the last step
         _put(mean, weights)
-        now.best, now.best_step = hooks.evaluate() if hooks.evaluate else None, now.step
+        now.best, now.best_step = _score(hooks.evaluate, ranks) if hooks.evaluate else None, now.step
         return now
     if hooks.evaluate is not None and (not now.scores or now.scores[-1][0] != now.step):
-        _judge(model, hooks.evaluate, weights, best, now)  # killed after the last step, before it was scored
+        _judge(hooks.evaluate, weights, best, now, ranks)  # killed after the last step, before it was scored
     if now.best is not None:
         _put(best, weights)
     return now
@@ -191,8 +199,10 @@ class Stepper:
         optimiser: torch.optim.Optimizer,
         weights: list[torch.nn.Parameter],
         clip: float,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.model, self.hooks, self.optimiser, self.weights, self.clip = model, hooks, optimiser, weights, clip
+        self.ranks = ranks
         self.pieces = 1
         # Reading a loss waits for the GPU: there they are read a few at a time. On a CPU nothing is gained by waiting.
         self.most = 16 if model.device.type == "cuda" else 1
@@ -222,6 +232,8 @@ class Stepper:
             except torch.OutOfMemoryError:
                 pass
             self.optimiser.zero_grad(set_to_none=True)
+            if self.ranks.world > 1:
+                raise AdaptxError("AX042", work.task, "a process's share of the batch does not fit into its device.")
             if len(pieces_of(work.features, work.rows, self.pieces)) < self.pieces:
                 raise AdaptxError("AX042", work.task, "not even its longest example fits into the device's memory.")
             self.pieces *= 2
@@ -235,32 +247,56 @@ class Stepper:
         return tokens
 
     def _gradients(self, work: Work) -> tuple[torch.Tensor, int]:
-        """Forward and backward of one batch: its mean loss, and its tokens."""
+        """Forward and backward of one batch: its mean loss, and its tokens; of all processes together."""
+        share = self.ranks.share(work.features, work.rows)
         parts = [
             pack(work.features, rows, self.model.first_position, self.model.buckets)
-            for rows in pieces_of(work.features, work.rows, self.pieces)
+            for rows in (pieces_of(work.features, share, self.pieces) if len(share) else [])
         ]
-        items = [self.hooks.items(work.task, p) for p in parts] if len(parts) > 1 else [1]
+        whole = len(parts) == self.ranks.world == 1
+        items = [1] if whole else [self.hooks.items(work.task, p) for p in parts]
+        sums = torch.tensor([sum(items), sum(p.tokens for p in parts)], dtype=torch.float64)
+        if not whole:
+            sums = sums.to(self.model.device)
+            self.ranks.add([sums])
+        everything, tokens = (float(n) for n in sums.tolist())
         total = torch.zeros((), device=self.model.device)
         for part, n in zip(parts, items, strict=True):
             if n == 0:
                 continue  # nothing here has a known label
-            loss = self.hooks.loss(work.task, part.to(self.model.device)) * (n / max(1, sum(items)))
+            loss = self.hooks.loss(work.task, part.to(self.model.device)) * (n / max(1, everything))
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach().float()
-        return total, sum(p.tokens for p in parts)
+        self._add_up(total)
+        return total, int(tokens)
+
+    def _add_up(self, total: torch.Tensor) -> None:
+        """Sum losses and gradients over the processes. What no process has a gradient for is left without one."""
+        if self.ranks.world == 1:
+            return
+        met = torch.tensor([float(w.grad is not None) for w in self.weights], device=self.model.device)
+        self.ranks.add([met])
+        trained = [w for w, n in zip(self.weights, met.tolist(), strict=True) if n]
+        for weight in trained:
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
+        self.ranks.add([total, *(w.grad for w in trained if w.grad is not None)])
+
+
+def _score(evaluate: Callable[[], float], ranks: Ranks) -> float:
+    return ranks.told(evaluate() if ranks.first else None)
 
 
 def _judge(
-    model: Model,
     evaluate: Callable[[], float],
     weights: dict[str, torch.nn.Parameter],
     best: dict[str, torch.Tensor],
     now: Progress,
+    ranks: Ranks,
 ) -> None:
     """Score on dev data; keep a copy of the weights where the score is the best so far."""
     began = time.monotonic()
-    score = evaluate()
+    score = _score(evaluate, ranks)
     now.evaluate_seconds += time.monotonic() - began
     now.scores.append((now.step, score))
     if now.best is None or score > now.best:

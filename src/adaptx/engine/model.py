@@ -15,6 +15,7 @@ from torch import nn
 
 from adaptx.backbones import above_attention, attention_modules
 from adaptx.engine.attention import only_rows, packed_attention
+from adaptx.engine.lower import LowerStates
 from adaptx.engine.packing import Features, Packed, batches
 from adaptx.errors import AdaptxError
 
@@ -27,7 +28,7 @@ class Model:
     """`precision`: "fp32", or "bf16" for autocast. `packable` False: the library's own padded forward is used.
 
     `checkpointing`: the backward pass computes each layer again from its input (Chen et al. 2016): a fraction of the
-    activations, a third more time, the same gradients.
+    activations, a third more time, the same gradients. `lower`: keeps what enters the lowest trained layer.
     """
 
     encoder: "PreTrainedModel"
@@ -37,6 +38,7 @@ class Model:
     precision: str
     packable: bool = True
     checkpointing: bool = False
+    lower: LowerStates | None = None
 
     def __post_init__(self) -> None:
         self._borders: Callable[[], AbstractContextManager[None]] = nullcontext
@@ -61,7 +63,8 @@ class Model:
         `every_layer` a tuple of all layers' [T, H], embeddings first."""
         # Self-attention must see the same borders when a layer is computed again.
         self._borders = partial(borders, self.encoder, batch, selected) if self.packable else nullcontext
-        with self.autocast():
+        known = self.lower.around(self.encoder, batch) if self.lower and not every_layer else nullcontext()
+        with self.autocast(), known:
             if self.packable:
                 return encode_packed(self.encoder, batch, every_layer, selected)
             states = encode_padded(self.encoder, batch, every_layer)

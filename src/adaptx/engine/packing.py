@@ -4,6 +4,7 @@ A batch concatenates whole sequences to one row of T tokens; `cu_seqlens` marks 
 explicit, and `select` says which tokens a head reads. T: tokens, n: sequences, S: selected tokens.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -121,6 +122,7 @@ class Packed:
     rows: IntArray  # [n] index of each sequence in its Features
     selected: IntArray  # [S] index of each selected position in its Features
     buckets: list[Bucket]
+    key: bytes = b""  # hash of the sequences in their order: equal batches have equal ones
 
     @property
     def tokens(self) -> int:
@@ -168,6 +170,7 @@ def pack(features: Features, rows: IntArray, first_position: int, buckets: bool 
     cu = np.concatenate([[0], np.cumsum(lengths)])
     inside = np.arange(cu[-1]) - np.repeat(cu[:-1], lengths)
     source = np.repeat(features.offsets[rows], lengths) + inside
+    ids, types = features.ids[source], features.types[source]
     n_select = features.select_offsets[rows + 1] - features.select_offsets[rows]
     owner = np.repeat(np.arange(len(rows)), n_select)
     first = np.concatenate([[0], np.cumsum(n_select)])
@@ -175,9 +178,9 @@ def pack(features: Features, rows: IntArray, first_position: int, buckets: bool 
         np.repeat(features.select_offsets[rows], n_select) + np.arange(first[-1]) - np.repeat(first[:-1], n_select)
     )
     return Packed(
-        _tensor(features.ids[source])[None],
+        _tensor(ids)[None],
         _tensor(inside + first_position)[None],
-        _tensor(features.types[source])[None],
+        _tensor(types)[None],
         torch.from_numpy(cu.astype(np.int32)),
         int(lengths.max()),
         _tensor(features.select[selected] + cu[:-1][owner]),
@@ -187,6 +190,7 @@ def pack(features: Features, rows: IntArray, first_position: int, buckets: bool 
         rows,
         selected,
         _buckets(lengths) if buckets else [],
+        hashlib.blake2b(b"".join(x.tobytes() for x in (ids, types, cu)), digest_size=16).digest(),
     )
 
 
@@ -235,6 +239,12 @@ def units(features: Features) -> int:
 def epoch_plan(features: Features, budget: int, seed: int, epoch: int) -> list[IntArray]:
     """The batches of one training epoch: a permutation that depends on `seed` and `epoch` alone."""
     return plan(features, budget, np.random.default_rng([seed, epoch]).permutation(units(features)))
+
+
+def fixed_plan(features: Features, budget: int, seed: int, epoch: int) -> list[IntArray]:
+    """Like `epoch_plan`, but every epoch has the batches of the first one, in an order of its own."""
+    found = epoch_plan(features, budget, seed, 0)
+    return [found[i] for i in np.random.default_rng([seed, epoch, 2]).permutation(len(found))]
 
 
 def batches(features: Features, budget: int, first_position: int, buckets: bool) -> Iterator[Packed]:
