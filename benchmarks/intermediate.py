@@ -52,10 +52,11 @@ SHORT: dict[str, Any] = {"limit": 1500, "epochs": 1}
 def row(adapter: adaptx.Adapter) -> dict[str, Any]:
     """What the table says of a finished adapter."""
     manifest = adapter.stored.manifest
-    rows = {d.split: d.rows for d in manifest.recipe.data}
+    recipe = manifest.recipe
+    rows = [sum(d.rows for d in recipe.data if d.split == "train" and d.task == t.id) for t in recipe.tasks]
     return {
         "ref": adapter.ref,
-        "rows": rows.get("train"),
+        "rows": sum(min(n, recipe.limit or n) for n in rows),
         "tokens": adapter.cost["tokens"],
         "minutes": round(adapter.cost["seconds"]["train"] / 60, 2),
         "baseline": manifest.baseline,
