@@ -151,6 +151,8 @@ class Reader:
             if run:
                 subprocess.run(words, check=True, capture_output=True, cwd=self.folder)
             return int(run)
+        if words[0] == "torchrun":
+            words = words[words.index("adaptx") :]
         assert words[0] == "adaptx", f"{line}: what is that?"
         parse(words[1:])
         if run:

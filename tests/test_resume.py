@@ -289,3 +289,17 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_towards_zero() -> None:
     assert all(a > b > 0 for a, b in pairwise(rates[6:]))
     assert rates[-1] < 0.02
     assert [learning_rate(s, 1, 1.0, 0.06) for s in range(1)] == [1.0]
+
+
+def test_what_a_kill_after_the_end_left_behind_is_cleared_when_the_run_is_found(settings: Settings) -> None:
+    job = prepare(settings, "en", "toynli", toy.OPTIONS)
+    stored = run(job)
+    scratch = store.scratch(settings.store, job.recipe.run_id)
+    (scratch / "checkpoint").mkdir(parents=True)
+    lock = scratch.with_suffix(".lock")
+    with atomic.lock(lock):
+        run(job)
+        assert scratch.exists(), "a process that still holds it clears up itself"
+    lock.touch()
+    assert run(job).folder == stored.folder
+    assert list(scratch.parent.iterdir()) == []

@@ -35,14 +35,14 @@ def run(job: Job, report: Report = silent, checkpoint_seconds: float = 60.0) -> 
 
     Raises AX024 where another process trains the same recipe.
     """
-    found = job.done
+    found, scratch = job.done, store.scratch(job.settings.store, job.recipe.run_id)
     if found is not None:
+        _tidy(scratch)
         report("found", {"ref": found.ref})
         return found
     from adaptx.engine import parallel
 
     ranks = parallel.join(backbones.pick_device(job.settings.device))
-    scratch = store.scratch(job.settings.store, job.recipe.run_id)
     if not ranks.first:
         _fit(job, scratch, silent, checkpoint_seconds, ranks)
         ranks.wait()
@@ -56,6 +56,15 @@ def run(job: Job, report: Report = silent, checkpoint_seconds: float = 60.0) -> 
         ranks.wait()
     remove_scratch(scratch)
     return stored
+
+
+def _tidy(scratch: Path) -> None:
+    """Remove what a process left behind that was killed between finishing a run and clearing up after it."""
+    lock = scratch.with_suffix(".lock")
+    if scratch.exists() or lock.exists():
+        with atomic.lock(lock) as mine:
+            if mine:
+                remove_scratch(scratch)
 
 
 def remove_scratch(scratch: Path) -> None:

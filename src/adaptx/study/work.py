@@ -84,7 +84,7 @@ class Worker:
         """The finished run of a step."""
         job = self.job(step, folders)
         found, curve = job.done, Curve(self.report)
-        stored = found or training.run(job, curve)
+        stored = training.run(job, curve)
         self._stored[stored.folder] = stored
         cost = stored.manifest.cost
         scores, chance = _own_chance(job, stored)
