@@ -161,3 +161,10 @@ def test_layers_outside_the_encoder_are_refused(layers: str, fine: bool, setting
     with pytest.raises(AdaptxError, match="adapter_layers") as caught:
         prepare(settings, "en", "toypos", options)
     assert caught.value.code == "AX070"
+
+
+@pytest.mark.parametrize("layers", [str(TOP), ""])
+def test_an_adapter_in_no_layer_at_all_is_refused(layers: str, settings: Settings) -> None:
+    with pytest.raises(AdaptxError, match="adapter_layers") as caught:
+        prepare(settings, "en", "toypos", replace(toy.OPTIONS, adapter_layers=layers, no_last_layer=True))
+    assert caught.value.code == "AX070"

@@ -12,7 +12,7 @@ import yaml
 from adaptx import licences, snippets
 from adaptx.manifest import Manifest
 from adaptx.registry import Model
-from adaptx.units import count, duration
+from adaptx.units import count, duration, score
 
 LIBRARY = {"bottleneck": "adapters", "fusion": "adapters", "lora": "peft", "full": "transformers", "probe": "adaptx"}
 PIPELINES = {
@@ -164,7 +164,7 @@ def _zero_shot(scores: Sequence[Score]) -> str:
 
 def _own_scores(manifest: Manifest) -> str:
     rows = [
-        f"| {task} | {split} | {name} | {100 * value:.1f} |"
+        f"| {task} | {split} | {name} | {score(name, value)} |"
         for _, task, split, values in _own(manifest)
         for name, value in values.items()
     ]

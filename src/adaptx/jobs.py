@@ -191,6 +191,8 @@ def _layers(files: BackboneFiles, method: MethodSpec, options: RunOptions) -> di
     depth = int(backbones.read_config(files.folder / "config.json").num_hidden_layers)
     first, last = _first_and_last(options.adapter_layers, depth)
     adapted = range(first, min(last, depth - 2 if options.no_last_layer else last) + 1)
+    if not adapted:
+        raise AdaptxError("AX070", f"adapter_layers = {options.adapter_layers}", "no layer is left for an adapter.")
     if method.family == "bottleneck":
         return {"leave_out": [i for i in range(depth) if i not in adapted]}
     if method.family == "lora":
@@ -200,7 +202,7 @@ def _layers(files: BackboneFiles, method: MethodSpec, options: RunOptions) -> di
 
 def _first_and_last(layers: str | None, depth: int) -> tuple[int, int]:
     """The layers of "6-11" or "11"; all where None. Raises AX070."""
-    found = re.fullmatch(r"(\d+)(?:-(\d+))?", layers or f"0-{depth - 1}")
+    found = re.fullmatch(r"(\d+)(?:-(\d+))?", f"0-{depth - 1}" if layers is None else layers)
     if found:
         first, last = int(found[1]), int(found[2] or found[1])
         if first <= last < depth:

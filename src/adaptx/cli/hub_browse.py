@@ -165,7 +165,7 @@ def _warn(path: str, error: "AdaptxError") -> None:
 
 def _rows(rows: list[dict[str, Any]], as_json: bool, nothing: str) -> None:
     from adaptx.cli.screen import print_json
-    from adaptx.units import duration, size
+    from adaptx.units import duration, score, size
 
     if as_json:
         print_json(rows)
@@ -182,7 +182,7 @@ def _rows(rows: list[dict[str, Any]], as_json: bool, nothing: str) -> None:
             cells = (
                 *(r["ref"], r["backbone"], r["licence"], size(r["bytes"])),
                 duration(r["seconds"]) if r["seconds"] else "",
-                "" if r["own"]["value"] is None else f"{100 * r['own']['value']:.1f}",
+                "" if r["own"]["value"] is None else score(r["own"]["metric"], r["own"]["value"]),
                 *(_zero_shot(r["zero_shot"]), r["pushed"][:10], r["version"]),
             )
             view.add_row(*(cell.replace("[", "\\[") for cell in cells))
