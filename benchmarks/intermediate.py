@@ -14,13 +14,14 @@ Rows are bounded so that two processor cores are enough: the scores show that a 
 
 import argparse
 import json
-import os
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from stamp import stamp
+
 import adaptx
-from adaptx import atomic, provenance
+from adaptx import atomic
+from adaptx.units import score
 
 RESULTS = Path(__file__).parent / "results"
 ENGLISH: dict[str, dict[str, Any]] = {
@@ -65,7 +66,7 @@ def row(adapter: adaptx.Adapter) -> dict[str, Any]:
 
 
 def english() -> list[dict[str, Any]]:
-    """The nine tasks, smallest bill first."""
+    """The nine tasks, the dearest last."""
     return [row(adaptx.train("en", task, **options)) for task, options in ENGLISH.items()]
 
 
@@ -112,7 +113,7 @@ def lines_of(adapters: list[dict[str, Any]]) -> list[str]:
             test = a["metrics"].get(f"{key.removesuffix('dev')}test", {}).get(metric)
             name = a["ref"].partition(":")[0] + (f", {key.removesuffix('/dev')}" if "/" in key else "")
             values = [scores[metric], a["baseline"].get(key, {}).get(metric), test]
-            shown = ["" if v is None else f"{v:.1f}" if metric == "perplexity" else f"{100 * v:.1f}" for v in values]
+            shown = ["" if v is None else score(metric, v) for v in values]
             out.append(f"| {name} | {metric} | {' | '.join(shown)} | {a['rows']:,} | {a['minutes']:.1f} |")
     return out
 
@@ -156,13 +157,7 @@ def main() -> None:
     for part in parser.parse_args().part or PARTS:
         value = PARTS[part]()
         result = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-        result[part] = {
-            "made": datetime.now(UTC).isoformat(timespec="seconds"),
-            "load_average": os.getloadavg()[0],
-            "hardware": provenance.hardware("cpu"),
-            "versions": provenance.versions(),
-            "value": value,
-        }
+        result[part] = {**stamp(), "value": value}
         atomic.write_json(file, {p: result[p] for p in PARTS if p in result})
         atomic.write_bytes(RESULTS / "intermediate.md", table(result).encode())
 

@@ -11,18 +11,18 @@ scores   one English adapter of the untrimmed backbone, scored on Finnish test s
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from adaptx import atomic, backbones, provenance, scoring, trim
+from stamp import stamp
+
+from adaptx import atomic, backbones, scoring, trim
 from adaptx.config import RunOptions, Settings, resolve
 from adaptx.data import sources
 from adaptx.jobs import prepare, strings
@@ -40,9 +40,7 @@ SCORED = ["udpos", "tatoeba"]
 def keep(part: str, value: Any) -> None:
     """Put one part into the result file."""
     old = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
-    about = {"hardware": provenance.hardware("cpu"), "versions": provenance.versions()}
-    made = {"made": datetime.now(UTC).isoformat(timespec="seconds"), "load_average": os.getloadavg()[0], **about}
-    atomic.write_json(RESULT, {**old, part: {**made, **value}})
+    atomic.write_json(RESULT, {**old, part: {**stamp(), **value}})
     print(json.dumps({part: value}, indent=2, ensure_ascii=False))
 
 

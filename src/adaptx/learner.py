@@ -3,6 +3,7 @@
 Built from a resolved job; knows no store and writes nothing.
 """
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,8 +133,6 @@ class Learner:
     def keep_lower_states(self, folder: Path) -> None:
         """Keep what enters the lowest trained layer: in a quarter of the memory, then in `folder`, in a quarter of its
         disk's free space."""
-        import shutil
-
         shutil.rmtree(folder, ignore_errors=True)
         if self.constant_layers:
             cuda = self.model.device.type == "cuda"
@@ -199,12 +198,10 @@ def _part(job: Job, task: Task, backbone: backbones.Backbone) -> Part:
 
 def _constant_layers(model: Model, parts: dict[str, Part]) -> int:
     """Layers below everything that is trained, where each epoch sees the same tokens."""
-    if model.checkpointing:
-        return 0
-    trains = [(p.kind, p.features["train"], p.text) for p in parts.values()]
-    if any(kind.refresh(features, text, 0, 0) is not features for kind, features, text in trains):
-        return 0
-    return constant_layers(model.encoder)
+    layers = 0 if model.checkpointing else constant_layers(model.encoder)
+    trains = [(p.kind, p.features["train"], p.text) for p in parts.values()] if layers else []
+    same = all(kind.refresh(features, text, 0, 0) is features for kind, features, text in trains)
+    return layers if same else 0
 
 
 def _train_touched_rows(encoder: "PreTrainedModel", method: Any, ids: IntArray) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from adaptx.engine.packing import Bucket, Packed
+from adaptx.engine.patches import forwards
 
 
 class _BucketAttention(torch.autograd.Function):
@@ -124,24 +125,6 @@ def _attention_for(q: torch.Tensor, batch: Packed) -> Callable[..., torch.Tensor
 
 
 @contextmanager
-def only_rows(module: nn.Module, rows: torch.Tensor) -> Iterator[None]:
-    """Within the block `module` is given, of its inputs [1, T, H], the `rows` [S] alone, and gives [1, S, H].
-
-    Blocks within one another are one.
-    """
-    if rows is module.__dict__.get("_rows"):
-        yield
-        return
-    module.__dict__["_rows"] = rows
-    hook = module.register_forward_pre_hook(lambda _, inputs: tuple(x.index_select(1, rows) for x in inputs))
-    try:
-        yield
-    finally:
-        hook.remove()
-        del module.__dict__["_rows"]
-
-
-@contextmanager
 def packed_attention(modules: list[nn.Module], batch: Packed) -> Iterator[None]:
     """Within the block the self-attention `modules` see `batch`'s sequence borders instead of a padding mask."""
 
@@ -153,14 +136,5 @@ def packed_attention(modules: list[nn.Module], batch: Packed) -> Iterator[None]:
 
         return forward
 
-    before = [module.__dict__.get("forward") for module in modules]
-    for module in modules:
-        module.forward = forward_of(module)
-    try:
+    with forwards((module, forward_of(module)) for module in modules):
         yield
-    finally:
-        for module, forward in zip(modules, before, strict=True):
-            if forward is None:
-                del module.forward
-            else:
-                module.forward = forward

@@ -255,11 +255,7 @@ class Stepper:
         ]
         whole = len(parts) == self.ranks.world == 1
         items = [1] if whole else [self.hooks.items(work.task, p) for p in parts]
-        sums = torch.tensor([sum(items), sum(p.tokens for p in parts)], dtype=torch.float64)
-        if not whole:
-            sums = sums.to(self.model.device)
-            self.ranks.add([sums])
-        everything, tokens = (float(n) for n in sums.tolist())
+        everything, tokens = self.ranks.sums([sum(items), sum(p.tokens for p in parts)], self.model.device)
         total = torch.zeros((), device=self.model.device)
         for part, n in zip(parts, items, strict=True):
             if n == 0:
@@ -274,9 +270,8 @@ class Stepper:
         """Sum losses and gradients over the processes. What no process has a gradient for is left without one."""
         if self.ranks.world == 1:
             return
-        met = torch.tensor([float(w.grad is not None) for w in self.weights], device=self.model.device)
-        self.ranks.add([met])
-        trained = [w for w, n in zip(self.weights, met.tolist(), strict=True) if n]
+        met = self.ranks.sums([w.grad is not None for w in self.weights], self.model.device)
+        trained = [w for w, n in zip(self.weights, met, strict=True) if n]
         for weight in trained:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)

@@ -7,7 +7,7 @@ T: tokens, H: hidden size.
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from adaptx.engine.packing import Packed
+from adaptx.engine.patches import forwards, inputs
 from adaptx.errors import AdaptxError
 
 
@@ -52,13 +53,12 @@ class LowerStates:
     held: dict[bytes, torch.Tensor] = field(default_factory=dict)
     written: dict[bytes, str] = field(default_factory=dict)  # sha256 of the file
 
-    @contextmanager
-    def around(self, encoder: Any, batch: Packed) -> Iterator[None]:
+    def around(self, encoder: Any, batch: Packed) -> AbstractContextManager[None]:
         """Within the block the encoder runs from layer `layers` on for a known batch, and is watched for another."""
         states = self.get(batch.key, batch.input_ids.device)
-        block = _from_layer(encoder, self.layers, states) if states is not None else self._watch(encoder, batch.key)
-        with block:
-            yield
+        if states is not None:
+            return _from_layer(encoder, self.layers, states)
+        return inputs(encoder.encoder.layer[self.layers], lambda given: self.put(batch.key, given[0]))
 
     def get(self, key: bytes, device: torch.device) -> torch.Tensor | None:
         """The states of a batch, or None."""
@@ -95,15 +95,6 @@ class LowerStates:
         assert self.folder is not None
         return self.folder / f"{key.hex()}.safetensors"
 
-    @contextmanager
-    def _watch(self, encoder: Any, key: bytes) -> Iterator[None]:
-        layer = encoder.encoder.layer[self.layers]
-        seen = layer.register_forward_pre_hook(lambda _, inputs: self.put(key, inputs[0]))
-        try:
-            yield
-        finally:
-            seen.remove()
-
 
 @contextmanager
 def _from_layer(encoder: Any, number: int, states: torch.Tensor) -> Iterator[None]:
@@ -111,17 +102,6 @@ def _from_layer(encoder: Any, number: int, states: torch.Tensor) -> Iterator[Non
     layers = encoder.encoder.layer
     idle: list[tuple[nn.Module, Callable[..., Any]]] = [(encoder.embeddings, lambda *_, **__: states)]
     idle += [(layer, lambda hidden_states, *_, **__: (hidden_states,)) for layer in layers[:number]]
-    before = [module.__dict__.get("forward") for module, _ in idle]
-    for module, forward in idle:
-        module.forward = forward
     # Not by way of the embeddings alone: an invertible adapter above them would change the states once more.
-    given = layers[number].register_forward_pre_hook(lambda _, inputs: (states, *inputs[1:]))
-    try:
+    with forwards(idle), inputs(layers[number], lambda given: (states, *given[1:])):
         yield
-    finally:
-        given.remove()
-        for (module, _), old in zip(idle, before, strict=True):
-            if old is None:
-                del module.forward
-            else:
-                module.forward = old

@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from adaptx.backbones import above_attention, attention_modules
-from adaptx.engine.attention import only_rows, packed_attention
+from adaptx.engine.attention import packed_attention
 from adaptx.engine.lower import LowerStates
 from adaptx.engine.packing import Features, Packed, batches
+from adaptx.engine.patches import only_rows
 from adaptx.errors import AdaptxError
 
 if TYPE_CHECKING:

@@ -43,13 +43,17 @@ class Ranks:
             for tensor, part in zip(tensors, parts, strict=True):
                 tensor.copy_(part.view_as(tensor))
 
+    def sums(self, values: Sequence[float], device: torch.device) -> list[float]:
+        """Each number's sum over all processes."""
+        if self.world == 1:
+            return list(values)
+        total = torch.tensor(values, dtype=torch.float64, device=device)
+        self.add([total])
+        return [float(value) for value in total.tolist()]
+
     def any(self, value: bool, device: torch.device) -> bool:
         """Whether it is so in any process."""
-        if self.world == 1:
-            return value
-        flag = torch.tensor([float(value)], device=device)
-        torch.distributed.all_reduce(flag)
-        return bool(flag.item())
+        return self.sums([value], device)[0] > 0
 
     def told(self, value: float | None) -> float:
         """The first process's value, in every process."""

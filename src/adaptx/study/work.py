@@ -83,7 +83,7 @@ class Worker:
     def train(self, step: Step, folders: Mapping[Step, Path]) -> Outcome:
         """The finished run of a step."""
         job = self.job(step, folders)
-        found, curve = job.done, Curve(self.report)
+        curve = Curve(self.report)
         stored = training.run(job, curve)
         self._stored[stored.folder] = stored
         cost = stored.manifest.cost
@@ -105,7 +105,7 @@ class Worker:
             "notes": list(stored.manifest.notes),
             "device": stored.manifest.hardware.get("gpu") or stored.manifest.hardware.get("cpu", ""),
         }
-        return Outcome("found" if found else "trained", values, curve.thinned())
+        return Outcome("found" if curve.found else "trained", values, curve.thinned())
 
     def score(self, cell: Cell, folders: Mapping[Step, Path]) -> Outcome:
         """The scores of a cell."""
@@ -136,13 +136,16 @@ class Worker:
 
 
 class Curve:
-    """A reporter that keeps the losses of the steps it is told of, beside the one that it passes everything to."""
+    """A reporter that keeps the losses of the steps it is told of, and whether the run was `found` finished, beside the
+    one that it passes everything to."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
         self._points: list[tuple[int, float]] = []
+        self.found = False
 
     def __call__(self, event: str, values: dict[str, Any]) -> None:
+        self.found |= event == "found"
         if event == "step":
             self._points.append((values["step"], values["loss"]))
         self._report(event, values)
