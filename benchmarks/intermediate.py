@@ -32,13 +32,13 @@ ENGLISH: dict[str, dict[str, Any]] = {
     "squad_v1": {"limit": 2500, "epochs": 1},
     "commonsenseqa": {"limit": 4000, "epochs": 1},
     "cosmosqa": {"limit": 1000, "epochs": 1},
-    "hellaswag": {"limit": 1200, "epochs": 1},
+    "hellaswag": {"limit": 4000, "epochs": 1},
     "squad_v2": {"limit": 4449, "epochs": 2},
 }
 OTHER: dict[tuple[str, str], dict[str, Any]] = {
     ("sv", "anli"): {"limit": 3000, "epochs": 1},
-    ("sv", "qqp"): {"limit": 2000, "epochs": 1},
-    ("sv", "squad_v2"): {"limit": 800, "epochs": 1},
+    ("sv", "qqp"): {"limit": 5715, "epochs": 3},
+    ("sv", "squad_v2"): {"limit": 4449, "epochs": 2},
     ("et", "anli"): {"limit": 2000, "epochs": 1},
     ("et", "squad_v1"): {"limit": 800, "epochs": 1},
 }

@@ -26,7 +26,8 @@ from adaptx.errors import AdaptxError
 from adaptx.resident import resident
 
 METHODS = ("full", "full+8bit", "full+ckpt", "full+padded", "pfeiffer", "houlsby", "parallel", "lora", "dora", "ia3",
-           "qlora", "prefix+padded", "probe")  # fmt: skip
+           "qlora", "prefix+padded", "probe", "pfeiffer+upper", "lora+upper")  # fmt: skip
+KEEPS = {"probe", "pfeiffer+upper", "lora+upper"}  # nothing to train in the lowest layers
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,8 @@ def test_operations_counted_and_by_formula_agree_to_a_tenth(label: str, measured
 def test_a_record_holds_what_it_is_made_of(label: str, measured: Any) -> None:
     record = measured(label)
     steps, work = record["steps"], record["workload"]
-    assert (len(steps["seconds"]), len(steps["warm_up_seconds"]), len(steps["losses"])) == (3, 1, 4)
+    first_pass = 3 if label in KEEPS else 0
+    assert (len(steps["seconds"]), len(steps["warm_up_seconds"]), len(steps["losses"])) == (3, 1, 4 + first_pass)
     assert sum(steps["tokens"]) == work["tokens"] <= 3 * 128
     assert record["tokens_per_s"] == pytest.approx(work["tokens"] / sum(steps["seconds"]))
     assert 0 < record["utilisation"] <= record["utilisation_executed"] * 1.0001
@@ -71,8 +73,9 @@ def test_operations_agree_for_the_other_kinds_of_task_too(label: str, task: str,
     assert record["flops"]["ratio"] == pytest.approx(1, abs=0.1)
 
 
-def test_operations_agree_on_a_made_up_shape(settings: Settings) -> None:
-    record = bench_toy.measured(settings, bench_toy.shaped("lora", lengths="64", batch_tokens=256))
+@pytest.mark.parametrize(("label", "shape"), [("lora", "toy"), ("lora+upper", "micro"), ("pfeiffer+upper", "micro")])
+def test_operations_agree_on_a_made_up_shape(label: str, shape: str, settings: Settings) -> None:
+    record = bench_toy.measured(settings, bench_toy.shaped(label, lengths="64", batch_tokens=256, shape=shape))
     assert record["flops"]["ratio"] == pytest.approx(1, abs=0.05)
     assert record["workload"]["mean_length"] == record["workload"]["longest"] == 64
 
@@ -102,6 +105,21 @@ def test_what_is_trained_and_kept_follows_the_method(measured: Any) -> None:
     activations = {label: measured(label)["memory"]["activation_bytes"] for label in METHODS}
     assert activations["probe"] < activations["pfeiffer"] < activations["full"]
     assert activations["full+ckpt"] < activations["full"]
+
+
+def test_what_enters_the_lowest_trained_layer_is_kept_where_there_is_such_a_thing_and_costs_no_more_later(
+    measured: Any,
+) -> None:
+    for label in METHODS:
+        assert (measured(label)["kept"] is not None) == (label in KEEPS)
+    whole, upper = measured("pfeiffer"), measured("pfeiffer+upper")
+    assert upper["kept"]["layers"] == 1
+    hidden, width = 64, 4  # the toy backbone; fp32
+    tokens = upper["workload"]["tokens"]  # of the first pass as well; the warm-up step is kept beside
+    assert tokens * hidden * width < upper["kept"]["bytes"] < 2 * tokens * hidden * width
+    assert upper["kept"]["first_pass"]["n"] == 3
+    assert upper["flops"]["formula"] < 0.7 * whole["flops"]["formula"]
+    assert upper["parameters"]["trainable"] < whole["parameters"]["trainable"]
 
 
 def test_a_method_without_a_packed_form_is_refused_as_packed(settings: Settings) -> None:

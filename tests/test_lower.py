@@ -163,6 +163,11 @@ def test_layers_outside_the_encoder_are_refused(layers: str, fine: bool, setting
     assert caught.value.code == "AX070"
 
 
+def test_the_upper_half_is_the_layers_from_the_middle_on(settings: Settings) -> None:
+    upper, named = (prepare(settings, "en", "toypos", replace(toy.OPTIONS, adapter_layers=a)) for a in ("upper", "1"))
+    assert upper.recipe == named.recipe
+
+
 @pytest.mark.parametrize("layers", [str(TOP), ""])
 def test_an_adapter_in_no_layer_at_all_is_refused(layers: str, settings: Settings) -> None:
     with pytest.raises(AdaptxError, match="adapter_layers") as caught:

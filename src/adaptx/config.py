@@ -110,7 +110,7 @@ class RunOptions:
     optimiser: str = "adamw"  # or adamw8bit: moments in 8 bits
     gradient_checkpointing: bool = False  # saves memory, takes time, changes no result: not part of the recipe
     average_last: int = 0  # epochs whose last weights are averaged (Schmidt et al. 2023); 0: the best epoch's weights
-    adapter_layers: str | None = None  # "6-11": only these layers have adapters, counted from 0 at the bottom
+    adapter_layers: str | None = None  # only these have one: "6-11", counted from 0 at the bottom, or "upper"
     no_last_layer: bool = False  # MAD-X 2.0 (Pfeiffer et al. 2021, section 3.1): the last layer has no adapter
 
     def __post_init__(self) -> None:

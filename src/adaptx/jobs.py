@@ -201,13 +201,15 @@ def _layers(files: BackboneFiles, method: MethodSpec, options: RunOptions) -> di
 
 
 def _first_and_last(layers: str | None, depth: int) -> tuple[int, int]:
-    """The layers of "6-11" or "11"; all where None. Raises AX070."""
+    """The layers of "6-11", "11" or "upper" (the upper half); all where None. Raises AX070."""
+    if layers == "upper":
+        return depth // 2, depth - 1
     found = re.fullmatch(r"(\d+)(?:-(\d+))?", f"0-{depth - 1}" if layers is None else layers)
     if found:
         first, last = int(found[1]), int(found[2] or found[1])
         if first <= last < depth:
             return first, last
-    raise AdaptxError("AX070", f"adapter_layers = {layers}", f"expected FIRST-LAST between 0 and {depth - 1}.")
+    raise AdaptxError("AX070", f"adapter_layers = {layers}", f"expected upper or FIRST-LAST, 0 to {depth - 1}.")
 
 
 def _optimiser(method: MethodSpec, defaults: list[TrainDefaults], options: RunOptions) -> Optimiser:

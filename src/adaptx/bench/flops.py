@@ -72,16 +72,18 @@ def formula(
     head: nn.Module,
     selected: int,
     narrow: bool = False,
+    known: int = 0,
 ) -> Flops:
     """Operations of a step on sequences of these `lengths`, of which the head reads `selected` tokens.
 
     With the lengths that are computed on (padding included) it is what the hardware does, with the real ones what the
-    model needs. `narrow`: above the top layer's attention the selected tokens alone go on.
+    model needs. `narrow`: above the top layer's attention the selected tokens alone go on. `known`: layers from the
+    bottom whose output was kept.
     """
     tokens, squares = sum(lengths), sum(n * n for n in lengths)
     linears = 2.0 * tokens * sum(i * o for i, o in geometry.linears)
     attention = 4.0 * geometry.hidden * squares
-    forward = geometry.layers * (linears + attention)
+    forward = (geometry.layers - known) * (linears + attention)
     above = min(selected, tokens) if narrow else tokens
     skipped = 2.0 * (tokens - above) * sum(i * o for i, o in geometry.linears[3:])
     forward -= skipped
@@ -95,14 +97,15 @@ def formula(
         backward += geometry.layers * linears - skipped
     else:
         kind = str(hyper.get("config", "lora"))
-        backward -= sum(_parts(geometry, tokens, attention)[p] for p in BELOW.get(kind, ()))
+        beyond = above if met == 1 else tokens  # the lowest layer met is the top one, which goes on with fewer
+        backward -= sum(_parts(geometry, tokens, beyond, attention)[p] for p in BELOW.get(kind, ()))
     return Flops(forward + own.forward + read, backward + own.backward + read + learnt)
 
 
-def _parts(g: Geometry, tokens: int, attention: float) -> dict[str, float]:
-    """Backward operations of one layer with frozen weights, by part."""
-    square, wide = 2.0 * tokens * g.hidden**2, 2.0 * tokens * g.hidden * g.feed_forward
-    parts = {"projections": 3 * square, "attention": 2 * attention, "output": square}
+def _parts(g: Geometry, tokens: int, beyond: int, attention: float) -> dict[str, float]:
+    """Backward operations of one layer with frozen weights, by part; `beyond`: tokens beyond its attention."""
+    square, wide = 2.0 * g.hidden**2, 2.0 * beyond * g.hidden * g.feed_forward
+    parts = {"projections": 3 * tokens * square, "attention": 2 * attention, "output": beyond * square}
     return {**parts, "all": sum(parts.values()) + 2 * wide}
 
 

@@ -18,7 +18,9 @@ LEGEND = (
     "↑ higher is better, ↓ lower is better. Tokens are real ones, padding excluded. Utilisation is the operations that "
     "the model needs, by formula, against the best matrix product measured on the same device. Peak memory is "
     "what the allocator gave on a GPU, and on a CPU what the process held beyond its libraries. A dash is a value that "
-    "could not be measured."
+    "could not be measured. +8bit: the optimiser's moments in 8 bits. +ckpt: layers computed again for the backward "
+    "pass. +padded: not packed. +upper: adapters in the upper half of the layers; what enters them is computed in a "
+    "first pass and kept, and its times are those of later passes (the probe's too)."
 )
 FILTERED = ("what", "method", "task", "backbone", "machine")
 

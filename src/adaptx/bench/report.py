@@ -89,6 +89,9 @@ def details_of(analysis: Analysis) -> Iterator[Table]:
     for title, rows in _compared(analysis.cost):
         yield f"Memory and operations: {title}", tables.MEMORY, rows
         yield f"Wall seconds by phase: {title}", tables.SECONDS, rows
+        kept = [r for r in rows if r["kept_layers"]]
+        if kept:
+            yield f"Lower layers run once a batch: {title}", tables.KEPT, kept
     if analysis.shared:
         yield (
             f"A language adapter shared by k tasks: hours a task, a language of {amortise.LANGUAGE_TOKENS:,} tokens "

@@ -1,7 +1,7 @@
 """What one measurement is: a frozen value whose hash names the file of its result. Knows nothing of how to measure.
 
 A label names a method with what is unusual about how it runs: `full`, `full+8bit` (moments in 8 bits), `lora+padded`,
-`full+ckpt` (gradient checkpointing).
+`full+ckpt` (gradient checkpointing), `lora+upper` (the upper half of the layers, what enters them kept).
 """
 
 import hashlib
@@ -19,6 +19,7 @@ UNUSUAL: dict[str, tuple[str, Any]] = {
     "8bit": ("optimiser", "adamw8bit"),
     "ckpt": ("checkpointing", True),
     "padded": ("layout", "padded"),
+    "upper": ("adapter_layers", "upper"),
 }
 COMPARED = (
     "full",
@@ -48,6 +49,7 @@ class Spec(Model):
     optimiser: OptimiserName = "adamw"
     layout: Layout = "packed"
     checkpointing: bool = False
+    adapter_layers: str | None = None
     precision: Literal["fp32", "bf16"]
     backbone: str
     data: Literal["local", "hub", "sample", "shape"]

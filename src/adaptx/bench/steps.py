@@ -1,11 +1,12 @@
 """The cost of optimiser steps: time, tokens, operations, memory, energy, and the phases around them. Keeps raw values.
 
-The training loop runs as it does in training; its report after every step is the clock. Warm-up steps are kept apart.
-What would disturb the times (counting operations, watching activations, the device's own speed) runs afterwards.
+The training loop runs as it does in training; its report after every step is the clock. Warm-up steps are kept apart,
+and so is the first pass over the batches where it leaves behind what enters the lowest trained layer. What would
+disturb the times (counting operations, watching activations, the device's own speed) runs afterwards.
 """
 
-import math
 import tempfile
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -27,34 +28,41 @@ from adaptx.resident import resident
 def measure(settings: Settings, spec: Spec) -> dict[str, Any]:
     """The record of a "steps" measurement. Raises AX094, and what training raises."""
     session = open_session(settings, spec)
-    model, clock = session.learner.model, session.clock
-    planned = steps_of(session, spec.warm_up + spec.steps)
+    with tempfile.TemporaryDirectory() as folder:
+        session.learner.keep_lower_states(Path(folder) / "states")
+        return _measure(session)
+
+
+def _measure(session: Session) -> dict[str, Any]:
+    spec, model, clock = session.spec, session.learner.model, session.clock
+    warm_up, first, measured = steps_of(session)
+    planned = [*warm_up, *first, *measured]
+    before = len(planned) - len(measured)
     loaded, load_peak = resident()
     reset = memory.reset_peak()
     if model.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(model.device)
     counters, why = energy.gpu(str(model.device))
-    ticks = Ticks(model.device, spec.warm_up, len(planned), counters)
+    ticks = Ticks(model.device, before, len(planned), counters)
     ticks.start()
     with clock("train"), memory.watching_optimisers() as held:
-        options = loop_options(session.job, epochs=epochs_for(session, len(planned)))
-        progress = loop.train(model, hooks(session, ticks), options)
+        options = loop_options(session.job, epochs=1, max_steps=len(planned))
+        progress = loop.train(model, hooks(session, planned, ticks), options)
     train_peak = resident()[1]
     cuda = _cuda(model.device, ticks)
-    batches = [workload.batch_of(w) for w in planned]
+    batches = [workload.batch_of(w) for w in measured]
     with clock("evaluate"):
         evaluated = _evaluate(session)
     with clock("save"):
         disk = _save(session)
     with clock("count"):
-        operations, activations = _operations(session, planned, batches)
+        operations, activations = _operations(session, measured, batches)
     with clock("gemm"):
         speed = gemm.best(model.device, spec.precision)
-    measured = batches[spec.warm_up :]
     every = ticks.seconds
-    seconds = every[spec.warm_up :]
-    needed = sum(_formula(session, b, b.lengths).total for b in measured) / sum(seconds)
-    done = sum(_formula(session, b, executed(session, b), session.packed).total for b in measured) / sum(seconds)
+    seconds = every[before:]
+    needed = sum(_formula(session, b, b.lengths).total for b in batches) / sum(seconds)
+    done = sum(_formula(session, b, executed(session, b), session.packed).total for b in batches) / sum(seconds)
     cpu = {
         "baseline_rss_bytes": session.baseline,
         "loaded_rss_bytes": loaded,
@@ -63,21 +71,22 @@ def measure(settings: Settings, spec: Spec) -> dict[str, Any]:
         "peak_was_reset": reset,
     }
     return {
-        "workload": {**workload.describe(measured), "steps": len(measured), "evaluated_tokens": evaluated},
+        "workload": {**workload.describe(batches), "steps": len(batches), "evaluated_tokens": evaluated},
         "parameters": session.parameters(),
         "disk": disk,
         "steps": {
             "seconds": seconds,
-            "warm_up_seconds": every[: spec.warm_up],
-            "tokens": [b.tokens for b in measured],
-            "examples": [b.examples for b in measured],
+            "warm_up_seconds": every[: len(warm_up)],
+            "tokens": [b.tokens for b in batches],
+            "examples": [b.examples for b in batches],
             "losses": progress.losses,
             "pieces": ticks.pieces,
             **statistics.summary(seconds),
         },
+        "kept": _kept(session, every[len(warm_up) : before]),
         "cpu_share": ticks.cpu_share(seconds) if model.device.type == "cpu" else None,
-        "tokens_per_s": sum(b.tokens for b in measured) / sum(seconds),
-        "examples_per_s": sum(b.examples for b in measured) / sum(seconds),
+        "tokens_per_s": sum(b.tokens for b in batches) / sum(seconds),
+        "examples_per_s": sum(b.examples for b in batches) / sum(seconds),
         "flops": {**operations, "needed_per_s": needed, "executed_per_s": done},
         "gemm": speed,
         "utilisation": needed / speed["flops_per_s"],
@@ -94,29 +103,38 @@ def measure(settings: Settings, spec: Spec) -> dict[str, Any]:
         "energy": ticks.energy,
         "energy_note": why,
         "origin": origin(session.job),
-        "seconds": {**clock.seconds, "warm_up": sum(every[: spec.warm_up])},
+        "seconds": {**clock.seconds, "warm_up": sum(every[:before])},
     }
 
 
-def steps_of(session: Session, steps: int) -> list[Work]:
-    """The batches of the first steps, as the loop will take them."""
-    out: list[Work] = []
+def steps_of(session: Session) -> tuple[list[Work], list[Work], list[Work]]:
+    """The batches to warm up with, those of a first pass that keeps what enters the lowest trained layer (none where
+    nothing is kept), and the measured ones. After a first pass these are the same ones again, as in later epochs."""
+    spec, learner = session.spec, session.learner
+    planned = learner.plan(0)
+    warm_up, first = planned[: spec.warm_up], planned[spec.warm_up : spec.warm_up + spec.steps]
+    if learner.model.lower is not None:
+        return warm_up, first, list(islice(cycle(first or warm_up), spec.steps))
     epoch = 0
-    while len(out) < steps:
-        out += session.learner.plan(epoch)
+    while len(planned) < spec.warm_up + spec.steps:
         epoch += 1
-    return out[:steps]
+        planned += learner.plan(epoch)
+    return planned[: spec.warm_up], [], planned[spec.warm_up : spec.warm_up + spec.steps]
 
 
-def epochs_for(session: Session, steps: int) -> float:
-    """Epochs that hold at least so many steps."""
-    return math.ceil(steps / len(session.learner.plan(0))) + 1
-
-
-def hooks(session: Session, ticks: Ticks) -> Hooks:
-    """The learner's own plan and loss, no evaluation, and the clock as the report."""
+def hooks(session: Session, planned: list[Work], ticks: Ticks) -> Hooks:
+    """The planned batches, the learner's own loss, no evaluation, and the clock as the report."""
     learner = session.learner
-    return Hooks(learner.plan, learner.loss, None, ticks, learner.items, ticks.split)
+    return Hooks(lambda _: planned, learner.loss, None, ticks, learner.items, ticks.split)
+
+
+def _kept(session: Session, first_pass: list[float]) -> dict[str, Any] | None:
+    """What the first pass left behind and what its steps took; None where nothing is kept."""
+    lower = session.learner.model.lower
+    if lower is None:
+        return None
+    found = {"layers": lower.layers, "bytes": lower.held_bytes + lower.written_bytes}
+    return {**found, "first_pass": statistics.summary(first_pass) if first_pass else None}
 
 
 def executed(session: Session, batch: Batch) -> tuple[int, ...]:
@@ -128,7 +146,8 @@ def _formula(session: Session, batch: Batch, lengths: tuple[int, ...], narrow: b
     recipe, model = session.job.recipe, session.learner.model
     geometry = flops.Geometry.of(model.encoder.config)
     head = next(iter(model.heads.values()))
-    return flops.formula(geometry, recipe.family, recipe.hyper, lengths, head, batch.selected, narrow)
+    known = model.lower.layers if model.lower else 0
+    return flops.formula(geometry, recipe.family, recipe.hyper, lengths, head, batch.selected, narrow, known)
 
 
 def _operations(session: Session, planned: list[Work], batches: list[Batch]) -> tuple[dict[str, Any], int]:

@@ -100,6 +100,13 @@ MEMORY = (
     column("counted/formula", "flops_ratio", lambda v: f"{v:.2f}"),
     column("executed", "utilisation_executed", share, "higher"),
 )
+KEPT = (
+    column("method", "label"),
+    column("layers run once", "kept_layers", lambda v: f"{v:.0f}", "higher"),
+    column("first pass, ms a step", "first_pass_seconds", milliseconds, "lower"),
+    column("later, ms a step", "step_seconds.median", milliseconds, "lower"),
+    column("kept for these steps", "kept_bytes", size, "lower"),
+)
 PHASES = ("start", "read", "load", "tokenise", "attach", "train", "evaluate", "save")
 SECONDS = (
     column("method", "label"),

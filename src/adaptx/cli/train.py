@@ -24,7 +24,7 @@ def adapter(
     ] = None,
     adapter_layers: Annotated[
         str | None,
-        typer.Option("--adapter-layers", help="Adapters in these layers alone, e.g. 6-11; what is below runs once."),
+        typer.Option("--adapter-layers", help="Adapters in these layers alone: 6-11, or upper; those below run once."),
     ] = None,
     no_last_layer: Annotated[
         bool, typer.Option("--no-last-layer", help="No adapter in the last layer (MAD-X 2.0).")
