@@ -27,7 +27,7 @@ def code(call: object, *arguments: object) -> str:
     return caught.value.code
 
 
-@pytest.mark.parametrize("text", ["full", "full+8bit", "lora+padded", "full+8bit+ckpt+padded"])
+@pytest.mark.parametrize("text", ["full", "full+8bit", "lora+padded", "full+8bit+ckpt+padded", "pfeiffer+upper+int8"])
 def test_a_label_says_what_a_spec_is_and_a_spec_its_label(text: str) -> None:
     assert bench_toy.spec(text).label == text
 

@@ -26,7 +26,8 @@ from adaptx.errors import AdaptxError
 from adaptx.resident import resident
 
 METHODS = ("full", "full+8bit", "full+ckpt", "full+padded", "pfeiffer", "houlsby", "parallel", "lora", "dora", "ia3",
-           "qlora", "prefix+padded", "probe", "pfeiffer+upper", "lora+upper")  # fmt: skip
+           "qlora", "prefix+padded", "probe", "pfeiffer+upper", "lora+upper",
+           "pfeiffer+int8", "lora+int8")  # fmt: skip
 KEEPS = {"probe", "pfeiffer+upper", "lora+upper"}  # nothing to train in the lowest layers
 
 

@@ -113,7 +113,7 @@ class Backbone:
         return int(self.config.hidden_size)
 
     def weights(self, precision: str) -> "dict[str, torch.Tensor]":
-        """The state in `precision` ("fp32" or "bf16"), converted once and shared by all encoders."""
+        """The state in float32 for the precision "fp32", else in bf16, converted once and shared by all encoders."""
         import torch
 
         if precision == "fp32":

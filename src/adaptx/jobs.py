@@ -98,7 +98,7 @@ def prepare(
     """Resolve a run completely; reads the data, touches neither the store nor the backbone's weights.
 
     `task`: one id, or several joined by "+" that share one adapter. Raises AX001-AX004, AX014 and what readers raise;
-    AX051 for tasks that are not trained, or not together.
+    AX051 for tasks that are not trained, or not together, and for a method that has nothing to put into 8 bits.
     """
     settings.registry.check_language(lang)
     tasks = tuple(settings.registry.task(t) for t in sorted(set(task.split("+"))))
@@ -113,6 +113,8 @@ def prepare(
             raise AdaptxError("AX051", init_from.ref, f"a {options.method} adapter cannot start from it.")
         parents.append(Parent(how="init_from", ref=init_from.ref, run=init_from.manifest.run))
     parents += [Parent(how="fuse", ref=s.ref, run=s.manifest.run) for s in fused]
+    if options.precision == "int8" and (method.family == "full" or "quantise" in method.hyper):
+        raise AdaptxError("AX051", f"{options.method} in int8", "it has no frozen weights in full precision.")
     if (method.family == "fusion") is not bool(fused):
         raise AdaptxError("AX051", options.method, "fusions, and nothing else, are trained by `adaptx fuse`.")
     files = backbones.locate(settings)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from adaptx.registry import Model
 
 OptimiserName = Literal["adamw", "adamw8bit"]
+Precision = Literal["fp32", "bf16", "int8"]  # int8: products with frozen weights; everything else as in bf16
 
 
 def canonical(value: Any) -> str:
@@ -99,7 +100,7 @@ class Recipe(Model):
     data: tuple[DataRef, ...]
     data_options: str = ""  # sha256 of the reader options, row ranges and column maps
     optimiser: Optimiser
-    precision: Literal["fp32", "bf16"]
+    precision: Precision
     seed: int
     limit: int | None = None
     parents: tuple[Parent, ...] = ()

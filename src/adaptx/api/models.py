@@ -163,7 +163,9 @@ def _predictor(found: tuple[Stored, ...], here: Settings, precision: str) -> Pre
     return Predictor((*below(here, found[0]), *found) if len(found) == 1 else found, here, precision)
 
 
-def load(*refs: str, precision: Literal["auto", "fp32", "bf16"] = "auto", **places: Unpack[Places]) -> Predictor:
+def load(
+    *refs: str, precision: Literal["auto", "fp32", "bf16", "int8"] = "auto", **places: Unpack[Places]
+) -> Predictor:
     """The stack of these adapters, bottom up, ready to predict: `load("fi/mlm", "en/udpos").predict(["Hyvää päivää"])`.
 
     One reference alone stands on what it was trained on; several are taken exactly as given, which is how a language

@@ -54,7 +54,7 @@ class Training(TypedDict, total=False):
     max_steps: int
     batch_tokens: int
     lr: float
-    precision: Literal["auto", "fp32", "bf16"]
+    precision: Literal["auto", "fp32", "bf16", "int8"]
     hyper: dict[str, object]
     temperature: float
     average_last: int

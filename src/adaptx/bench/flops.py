@@ -187,6 +187,8 @@ def _fused(attention: Flops) -> dict[Any, Any]:
     def product(a: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
         return int(2 * math.prod(a) * out_shape[-1])
 
+    known[aten._int_mm] = product
+
     late = {  # there once their library is imported
         ("torch_attn", "_varlen_attn"): always(attention.forward),
         ("torch_attn", "_varlen_attn_backward"): always(attention.backward),

@@ -20,7 +20,8 @@ LEGEND = (
     "what the allocator gave on a GPU, and on a CPU what the process held beyond its libraries. A dash is a value that "
     "could not be measured. +8bit: the optimiser's moments in 8 bits. +ckpt: layers computed again for the backward "
     "pass. +padded: not packed. +upper: adapters in the upper half of the layers; what enters them is computed in a "
-    "first pass and kept, and its times are those of later passes (the probe's too)."
+    "first pass and kept, and its times are those of later passes (the probe's too). +int8: products with frozen "
+    "weights in 8-bit integers, everything else in bf16."
 )
 FILTERED = ("what", "method", "task", "backbone", "machine")
 

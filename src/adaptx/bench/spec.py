@@ -1,7 +1,8 @@
 """What one measurement is: a frozen value whose hash names the file of its result. Knows nothing of how to measure.
 
 A label names a method with what is unusual about how it runs: `full`, `full+8bit` (moments in 8 bits), `lora+padded`,
-`full+ckpt` (gradient checkpointing), `lora+upper` (the upper half of the layers, what enters them kept).
+`full+ckpt` (gradient checkpointing), `lora+upper` (the upper half of the layers, what enters them kept),
+`lora+int8` (products with frozen weights in 8 bits).
 """
 
 import hashlib
@@ -10,7 +11,7 @@ from itertools import product
 from typing import Any, Literal
 
 from adaptx.errors import AdaptxError
-from adaptx.recipe import OptimiserName, canonical
+from adaptx.recipe import OptimiserName, Precision, canonical
 from adaptx.registry import Model
 
 What = Literal["steps", "target", "serve", "accuracy"]
@@ -20,6 +21,7 @@ UNUSUAL: dict[str, tuple[str, Any]] = {
     "ckpt": ("checkpointing", True),
     "padded": ("layout", "padded"),
     "upper": ("adapter_layers", "upper"),
+    "int8": ("precision", "int8"),
 }
 COMPARED = (
     "full",
@@ -50,7 +52,7 @@ class Spec(Model):
     layout: Layout = "packed"
     checkpointing: bool = False
     adapter_layers: str | None = None
-    precision: Literal["fp32", "bf16"]
+    precision: Precision
     backbone: str
     data: Literal["local", "hub", "sample", "shape"]
     lang: str = "en"

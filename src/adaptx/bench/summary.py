@@ -74,7 +74,7 @@ def cost_row(group: Group, prices: Prices) -> dict[str, Any]:
         "backbone": spec.shape or spec.backbone,
         "task": spec.task,
         "lengths": spec.lengths,
-        "precision": spec.precision,
+        "precision": "bf16" if spec.precision == "int8" else spec.precision,  # the label says int8
         "batch_tokens": group.records[0]["provenance"]["recipe"]["optimiser"]["batch_tokens"],
         "repetitions": len(group.records),
         "trainable_parameters": group.median("parameters", "trainable"),

@@ -95,7 +95,10 @@ LearningRate = Annotated[
     ),
 ]
 Precision = Annotated[
-    str, typer.Option("--precision", envvar="ADAPTX_PRECISION", help="auto, fp32 or bf16.", rich_help_panel=TRAINING)
+    str,
+    typer.Option(
+        "--precision", envvar="ADAPTX_PRECISION", help="auto, fp32, bf16 or int8.", rich_help_panel=TRAINING
+    ),
 ]
 Optimiser = Annotated[
     str,

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from adaptx.backbones import above_attention, attention_modules
+from adaptx.engine import eightbit
 from adaptx.engine.attention import packed_attention
 from adaptx.engine.lower import LowerStates
 from adaptx.engine.packing import Features, Packed, batches
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class Model:
-    """`precision`: "fp32", or "bf16" for autocast. `packable` False: the library's own padded forward is used.
+    """`precision`: "fp32", "bf16" for autocast, "int8" for products with frozen weights in 8 bits as well.
+    `packable` False: the library's own padded forward is used.
 
     `checkpointing`: the backward pass computes each layer again from its input (Chen et al. 2016): a fraction of the
     activations, a third more time, the same gradients. `lower`: keeps what enters the lowest trained layer.
@@ -43,6 +45,8 @@ class Model:
 
     def __post_init__(self) -> None:
         self._borders: Callable[[], AbstractContextManager[None]] = nullcontext
+        if self.precision == "int8":
+            eightbit.replace(self.encoder)
         if self.checkpointing:
             keep_layer_inputs(self.encoder, lambda: self._borders)
         for head in self.heads.values():
@@ -57,7 +61,7 @@ class Model:
 
     def autocast(self) -> torch.autocast:
         """bf16 autocast, or nothing for fp32."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision != "fp32")
 
     def states(self, batch: Packed, every_layer: bool = False, selected: bool = False) -> Any:
         """Last hidden states [T, H], with `selected` those of the batch's selected tokens alone [S, H], or with

@@ -48,7 +48,7 @@ class Study(Model):
     seeds: tuple[int, ...] = (0, 1, 2)
     baselines: tuple[Baseline, ...] = ("none", "english")
     ablations: tuple[Ablation, ...] = ()
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     intermediate: StageOptions = StageOptions()
     target: StageOptions = StageOptions()
     language_adapter: StageOptions = StageOptions()
