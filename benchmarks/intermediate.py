@@ -21,6 +21,9 @@ from stamp import stamp
 
 import adaptx
 from adaptx import atomic
+from adaptx.chance import chance_level
+from adaptx.data import sources
+from adaptx.recipe import Recipe
 from adaptx.units import score
 
 RESULTS = Path(__file__).parent / "results"
@@ -35,16 +38,17 @@ ENGLISH: dict[str, dict[str, Any]] = {
     "hellaswag": {"limit": 4000, "epochs": 1},
     "squad_v2": {"limit": 4449, "epochs": 2},
 }
-OTHER: dict[tuple[str, str], dict[str, Any]] = {
-    ("sv", "anli"): {"limit": 3000, "epochs": 1},
-    ("sv", "qqp"): {"limit": 5715, "epochs": 3},
-    ("sv", "squad_v2"): {"limit": 4449, "epochs": 2},
-    ("et", "anli"): {"limit": 2000, "epochs": 1},
-    ("et", "squad_v1"): {"limit": 800, "epochs": 1},
-}
+OTHER: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("sv", "anli", {"limit": 3000, "epochs": 1}),
+    ("sv", "qqp", {"limit": 5715, "epochs": 3}),
+    ("sv", "squad_v2", {"limit": 4449, "epochs": 2}),
+    ("sv", "squad_v2", {"limit": 2000, "epochs": 1, "init_from": "en/squad_v1"}),
+    ("et", "anli", {"limit": 2000, "epochs": 1}),
+    ("et", "squad_v1", {"limit": 800, "epochs": 1}),
+)
 INTRODUCTION = """\
 Bundled backbone, Pfeiffer adapters, one seed; rows are bounded (`benchmarks/intermediate.py`), so that a score says
-that a task trains, not how far it goes. Baseline: the most frequent answer of the dev data, at least a uniform guess
+that a task trains, not how far it goes. Baseline: the most frequent answer of the same data, at least a uniform guess
 among choices, no answer to a question; for mlm the model before it was trained. Minutes are those of training; other
 work may have run beside."""
 SHORT: dict[str, Any] = {"limit": 1500, "epochs": 1}
@@ -57,12 +61,25 @@ def row(adapter: adaptx.Adapter) -> dict[str, Any]:
     rows = [sum(d.rows for d in recipe.data if d.split == "train" and d.task == t.id) for t in recipe.tasks]
     return {
         "ref": adapter.ref,
+        "from": next((p.ref for p in recipe.parents if p.how == "init_from"), None),
         "rows": sum(min(n, recipe.limit or n) for n in rows),
         "tokens": adapter.cost["tokens"],
         "minutes": round(adapter.cost["seconds"]["train"] / 60, 2),
-        "baseline": manifest.baseline,
+        "baseline": {**manifest.baseline, **test_baseline(recipe)},
         "metrics": adapter.metrics,
     }
+
+
+def test_baseline(recipe: Recipe) -> dict[str, dict[str, float]]:
+    """The constant answer's score on the test data, keyed as a manifest's metrics are; nothing where there is none."""
+    settings, out = adaptx.settings(), {}
+    for one in recipe.tasks:
+        task = settings.registry.task(one.id)
+        if "test" in sources.pick(settings, task, recipe.lang).splits:
+            level = chance_level(task, sources.load(settings, task, recipe.lang, "test").examples)
+            if level is not None:
+                out["test" if len(recipe.tasks) == 1 else f"{one.id}/test"] = {level.metric: level.level}
+    return out
 
 
 def english() -> list[dict[str, Any]]:
@@ -72,7 +89,7 @@ def english() -> list[dict[str, Any]]:
 
 def other() -> list[dict[str, Any]]:
     """Other source languages."""
-    return [row(adaptx.train(lang, task, **options)) for (lang, task), options in OTHER.items()]
+    return [row(adaptx.train(lang, task, **options)) for lang, task, options in OTHER]
 
 
 def cells(scores: adaptx.Scores) -> list[dict[str, Any]]:
@@ -110,9 +127,11 @@ def lines_of(adapters: list[dict[str, Any]]) -> list[str]:
             if not key.endswith("dev"):
                 continue
             metric = next((m for m in a["baseline"].get(key, {}) if m in scores), next(iter(scores)))
-            test = a["metrics"].get(f"{key.removesuffix('dev')}test", {}).get(metric)
+            test = f"{key.removesuffix('dev')}test"
             name = a["ref"].partition(":")[0] + (f", {key.removesuffix('/dev')}" if "/" in key else "")
-            values = [scores[metric], a["baseline"].get(key, {}).get(metric), test]
+            name += f", from {a['from'].partition(':')[0]}" if a.get("from") else ""
+            both = ((a["metrics"].get(k, {}), a["baseline"].get(k, {})) for k in (key, test))
+            values = [v.get(metric) for pair in both for v in pair]
             shown = ["" if v is None else score(metric, v) for v in values]
             out.append(f"| {name} | {metric} | {' | '.join(shown)} | {a['rows']:,} | {a['minutes']:.1f} |")
     return out
@@ -120,7 +139,7 @@ def lines_of(adapters: list[dict[str, Any]]) -> list[str]:
 
 def table(result: dict[str, Any]) -> str:
     """The results as Markdown."""
-    head = ["| adapter | metric | dev | baseline | test | rows | minutes |", "|---|---|---:|---:|---:|---:|---:|"]
+    head = ["| adapter | metric | dev | baseline | test | baseline | rows | minutes |", f"|---|---|{'---:|' * 6}"]
     scored = ["| system | task | metric | score | 95 % interval | n |", "|---|---|---|---:|---|---:|"]
 
     def scores(rows: list[dict[str, Any]]) -> list[str]:

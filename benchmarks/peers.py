@@ -7,7 +7,8 @@ tuned     the best that a careful user gets: bf16, batches of as many sentences 
 All systems train the same shape, on the same weights and sentences, and take turns; a system's first step of a turn is
 not counted. Tokens are real ones: padding is not work. The ceiling is the rate of this machine's own bf16 matrix
 products of the encoder's shapes, measured between the turns, at 4 floating point operations a weight and token (6 for
-full fine-tuning: the weights' own gradients). The last line has the ratios of Pfeiffer at XLM-R Base shape.
+full fine-tuning: the weights' own gradients). `int8`: adaptx with --precision int8, against the same peers. The last
+line has the ratios of Pfeiffer at XLM-R Base shape in bf16.
 """
 
 import argparse
@@ -79,7 +80,7 @@ class System:
 
     name: str
     method: str
-    role: str  # adaptx, tuned or default
+    role: str  # adaptx, int8, tuned or default
     turn: Callable[[int], list[tuple[float, int]]]
     steps: int
     rates: list[float] = field(default_factory=list)  # tokens/s, one a turn
@@ -131,7 +132,7 @@ def _model(world: World, dropout: float, private: bool = False) -> PreTrainedMod
     return model
 
 
-def ours(world: World, method: str) -> System:
+def ours(world: World, method: str, precision: str = "bf16") -> System:
     """adaptx's own loop over its own packed batches; the frozen weights are kept in bf16, as in training."""
     spec = Registry().method(method)
     encoder: Any = _model(world, 0.0, private=spec.family == "full").base_model
@@ -144,7 +145,7 @@ def ours(world: World, method: str) -> System:
     methods.unfreeze(encoder, spec, "row")
     first = 2 if world.config.model_type == "xlm-roberta" else 0
     head = nn.ModuleDict({"task": Classifier(world.config.hidden_size, LABELS)})
-    model = Model(encoder, head, first, torch.device("cpu"), "bf16")
+    model = Model(encoder, head, first, torch.device("cpu"), precision)
     work = [loop.Work("task", world.features, rows) for rows in epoch_plan(world.features, world.budget, SEED, 0)]
 
     def loss(task: str, batch: Packed) -> torch.Tensor:
@@ -160,7 +161,8 @@ def ours(world: World, method: str) -> System:
         loop.train(model, loop.Hooks(lambda _: work, loss, None, report), options)
         return [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(seen)]
 
-    return System(f"adaptx {method}", method, "adaptx", turn, 3)
+    named = "" if precision == "bf16" else f", {precision}"
+    return System(f"adaptx {method}{named}", method, precision if named else "adaptx", turn, 3)
 
 
 class Sentences(torch.utils.data.Dataset[dict[str, Any]]):
@@ -271,6 +273,8 @@ def systems(world: World, wanted: list[str]) -> Iterator[System]:
     alike = round(world.budget / float(np.diff(world.features.offsets).mean()))
     for method in wanted:
         yield ours(world, method)
+        if method != "full":
+            yield ours(world, method, "int8")
     if "pfeiffer" in wanted:
         yield bottleneck_peer(world, "tuned", alike)
         yield bottleneck_peer(world, "tuned", 32)
@@ -325,16 +329,19 @@ def measure(world: World, wanted: list[str], turns: int) -> dict[str, Any]:
         ],
         "ratios": {},
     }
-    for method in wanted:
-        best = {
-            role: max((medians[r.name] for r in rows if r.method == method and r.role == role), default=math.nan)
-            for role in ("adaptx", "tuned", "default")
-        }
-        out["ratios"][method] = {
-            "tuned": best["adaptx"] / best["tuned"],
-            "default": best["adaptx"] / best["default"],
-            "gemm_share": best["adaptx"] * per_token[method] / top,
-        }
+    best = {
+        (m, role): max((medians[r.name] for r in rows if (r.method, r.role) == (m, role)), default=math.nan)
+        for m in wanted
+        for role in ("adaptx", "int8", "tuned", "default")
+    }
+    for method, role in best:
+        if role in ("adaptx", "int8") and not math.isnan(best[method, role]):
+            own = best[method, role]
+            out["ratios"][method if role == "adaptx" else f"{method}, {role}"] = {
+                "tuned": own / best[method, "tuned"],
+                "default": own / best[method, "default"],
+                "gemm_share": own * per_token[method] / top,
+            }
     return out
 
 
@@ -354,7 +361,7 @@ def table(results: list[dict[str, Any]], made_on: str) -> str:
                 for row in r["rows"]
             ),
             "",
-            "| method | times the best tuned peer | times the best default peer | share of the ceiling |",
+            "| method | times the best tuned peer | times the best default peer | share of the bf16 ceiling |",
             "|---|---:|---:|---:|",
             *(
                 f"| {m} | {v['tuned']:.2f} | {v['default']:.2f} | {v['gemm_share']:.2f} |"

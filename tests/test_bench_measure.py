@@ -17,7 +17,7 @@ import torch
 
 import bench_toy
 import toy
-from adaptx import store
+from adaptx import provenance, store
 from adaptx.bench import energy, gemm, harness, memory, results
 from adaptx.bench.places import Places
 from adaptx.bench.spec import Spec
@@ -277,10 +277,10 @@ def test_an_accuracy_run_is_an_ordinary_run_and_found_again(settings: Settings) 
 
 
 def test_the_same_code_has_the_same_digest_and_other_code_another(tmp_path: Path) -> None:
-    first = results.code_digest()
+    first = provenance.code_digest()
     copy = tmp_path / "adaptx"
     shutil.copytree(toy.TESTS.parent / "src" / "adaptx", copy, ignore=shutil.ignore_patterns("__pycache__"))
-    code = "from adaptx.bench import results; print(results.code_digest())"
+    code = "from adaptx import provenance; print(provenance.code_digest())"
 
     def digest() -> str:
         done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(tmp_path)},

@@ -23,7 +23,7 @@ LAYERS: list[set[str]] = [
     {"adaptx", "errors", "units", "atomic", "refs", "resident"},
     {"registry", "config", "recipe", "manifest", "provenance", "licences"},
     {"data", "tasks", "metrics", "backbones", "bundled", "trimmed", "vocabulary", "methods", "engine.packing"},
-    {"chance", "engine", "scores", "cards", "snippets", "stack", "store"},
+    {"chance", "engine", "kept", "scores", "cards", "snippets", "stack", "store"},
     {"jobs", "learner", "training", "scoring", "table"},
     {"hub", "study", "bench", "combine", "predict", "check", "health", "notebook", "export_xtreme", "trim", "fuse"},
     {"cli", "api"},

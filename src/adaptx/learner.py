@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from adaptx import backbones, methods
+from adaptx import backbones, kept, methods
 from adaptx.chance import chance_level
 from adaptx.data import sources
 from adaptx.data.tokenize import Text
@@ -22,7 +22,7 @@ from adaptx.engine.model import Model, summarise
 from adaptx.engine.packing import Features, IntArray, Packed, epoch_plan, fixed_plan
 from adaptx.jobs import Job
 from adaptx.metrics import METRICS
-from adaptx.provenance import memory_bytes
+from adaptx.provenance import code_digest, memory_bytes
 from adaptx.recipe import Mixing
 from adaptx.registry import Task
 from adaptx.scores import score_all
@@ -193,7 +193,31 @@ def _part(job: Job, task: Task, backbone: backbones.Backbone) -> Part:
     text = Text.of(backbone, task.train.max_tokens)
     data = job.data[task.id]
     labels = kind.labels(task, data["train"].examples)
-    return Part(task, kind, text, labels, {s: kind.features(d.examples, text, labels, task) for s, d in data.items()})
+
+    def features(split: sources.Split) -> Features:
+        examples = data[split].examples
+        if len(examples) < kept.FROM:
+            return kind.features(examples, text, labels, task)
+        key = _key(job, task, split, labels)
+        return kept.features(job.settings.cache, key, lambda: kind.features(examples, text, labels, task))
+
+    return Part(task, kind, text, labels, {split: features(split) for split in data})
+
+
+def _key(job: Job, task: Task, split: sources.Split, labels: tuple[str, ...]) -> dict[str, Any]:
+    """What decides the features of a split: rows, tokenizer, task, and the code that makes them."""
+    source = sources.pick(job.settings, task, job.recipe.lang)
+    return {
+        "source": sources.fingerprint(source, [split]),
+        "tables": [[t.id, t.revision, t.rows] for t in job.data[task.id][split].tables],
+        "limit": job.recipe.limit if split == "train" else None,
+        "lang": job.recipe.lang,
+        "task": task.model_dump(mode="json", include={"id", "kind", "labels", "options"}),
+        "max_tokens": task.train.max_tokens,
+        "labels": labels,
+        "tokenizer": [job.files.reference.reading_sha256, job.files.reference.weights_sha256],
+        "code": code_digest(),
+    }
 
 
 def _constant_layers(model: Model, parts: dict[str, Part]) -> int:

@@ -1,9 +1,11 @@
 """With what and on what a result was made: versions and hardware. Knows no user, host name or path."""
 
+import hashlib
 import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 PACKAGES = (
@@ -65,3 +67,12 @@ def hardware(device: str) -> dict[str, Any]:
         properties = torch.cuda.get_device_properties(torch.device(device))
         out |= {"gpu": properties.name, "gpu_memory_bytes": properties.total_memory, "cuda": torch.version.cuda}
     return out
+
+
+def code_digest() -> str:
+    """sha256 over the package's own source files by name: the same code gives the same digest, with or without git."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()

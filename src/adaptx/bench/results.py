@@ -3,7 +3,6 @@
 A folder of results is named after a day and a machine. Knows no way to measure and no report.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -23,22 +22,13 @@ SCHEMA = 1
 REQUIRED = ("adaptx", "code", "created", "versions", "hardware", "device", "threads", "load", "backbone", "data")
 
 
-def code_digest() -> str:
-    """sha256 over the package's own source files by name: the same code gives the same digest, with or without git."""
-    root = Path(adaptx.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
 def origin(settings: Settings, device: str) -> dict[str, Any]:
     """With what and on what: versions, code, hardware, threads, load. Needs torch."""
     import torch
 
     return {
         "adaptx": adaptx.__version__,
-        "code": code_digest(),
+        "code": provenance.code_digest(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": provenance.versions(),
         "hardware": provenance.hardware(device),

@@ -1,8 +1,9 @@
 """Products with frozen weights in 8-bit integers, forward and backward. Knows linear layers, no method and no batch.
 
-y = x W' with a scale for each row of x and each output (Dettmers et al. 2022, "LLM.int8()", section 2.1), and the
-gradient of x in the same way (Wortsman et al. 2023, "SwitchBack", section 2.2); the product that they keep in 16 bits,
-the gradient of W, a frozen weight does not have. T: rows of x (tokens), I: inputs, O: outputs.
+y = x W' with a scale for each row of x and for each output (vector-wise quantisation: Dettmers et al. 2022,
+"LLM.int8()"), and the gradient of x in the same way (SwitchBack: Wortsman et al. 2023, "Stable and low-precision
+training for large-scale vision-language models"); the product that they keep in 16 bits, the gradient of W, a frozen
+weight does not have. T: rows of x (tokens), I: inputs, O: outputs.
 """
 
 from dataclasses import dataclass
