@@ -6,7 +6,8 @@ Parts, each kept in results/intermediate.json as soon as it is done, and all of 
 english    the nine intermediate tasks of Phang et al. 2020 in English: dev score beside the constant answer's
 other      Swedish and Estonian ones
 tydiqa     zero-shot Finnish TyDiQA-GoldP, from SQuAD 1.1 and from nothing (Phang et al. 2020, table 2)
-language   a Finnish and an English language adapter, and Finnish UDPOS on the one, on none, on the other (MAD-X)
+language   a Finnish and an English language adapter beside a head without one, and Finnish UDPOS on the one, on none, on
+           the other (MAD-X)
 multitask  one adapter for NLI, paraphrases and questions
 
 Rows are bounded so that two processor cores are enough: the scores show that a task trains, not how far it goes.
@@ -51,6 +52,7 @@ Bundled backbone, Pfeiffer adapters, one seed; rows are bounded (`benchmarks/int
 that a task trains, not how far it goes. Baseline: the most frequent answer of the same data, at least a uniform guess
 among choices, no answer to a question; for mlm the model before it was trained. Minutes are those of training; other
 work may have run beside."""
+MASKED: dict[str, Any] = {"limit": 1200, "max_steps": 150}
 SHORT: dict[str, Any] = {"limit": 1500, "epochs": 1}
 
 
@@ -106,7 +108,8 @@ def tydiqa() -> list[dict[str, Any]]:
 def language() -> dict[str, Any]:
     """Language adapters and the three rows of the ablation."""
     store = adaptx.settings().store / "language"  # of their own: every adapter of a store is a row
-    mlm = [adaptx.train(lang, "mlm", limit=1200, max_steps=150, store=store) for lang in ("fi", "en")]
+    mlm = [adaptx.train(lang, "mlm", store=store, **MASKED) for lang in ("fi", "en")]
+    mlm.insert(1, adaptx.train("fi", "mlm", "probe", **MASKED))  # the same head, trained as long, and no adapter
     scores = adaptx.evaluate("fi", tasks="udpos", ablate=True, limit=3000, epochs=1, store=store)
     return {"adapters": [row(a) for a in mlm], "finnish": cells(scores)}
 
@@ -128,7 +131,9 @@ def lines_of(adapters: list[dict[str, Any]]) -> list[str]:
                 continue
             metric = next((m for m in a["baseline"].get(key, {}) if m in scores), next(iter(scores)))
             test = f"{key.removesuffix('dev')}test"
-            name = a["ref"].partition(":")[0] + (f", {key.removesuffix('/dev')}" if "/" in key else "")
+            name, _, method = a["ref"].partition("@")[0].partition(":")
+            name += "" if method == "pfeiffer" else f", {method}"
+            name += (f", {key.removesuffix('/dev')}" if "/" in key else "")
             name += f", from {a['from'].partition(':')[0]}" if a.get("from") else ""
             both = ((a["metrics"].get(k, {}), a["baseline"].get(k, {})) for k in (key, test))
             values = [v.get(metric) for pair in both for v in pair]

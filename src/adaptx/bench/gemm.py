@@ -20,12 +20,13 @@ SECONDS = {"cpu": 0.15, "cuda": 0.1}  # a shape
 
 def best(device: torch.device, precision: str) -> dict[str, Any]:
     """Floating point operations a second of the fastest shape: the best single product of each, several tried."""
-    rates = {"x".join(map(str, shape)): _rate(shape, device, precision) for shape in SHAPES[device.type]}
+    rates = {"x".join(map(str, shape)): rate(shape, device, precision) for shape in SHAPES[device.type]}
     top = max(rates, key=lambda k: rates[k])
     return {"flops_per_s": rates[top], "shape": top, "precision": precision, "rates": rates}
 
 
-def _rate(shape: tuple[int, int, int], device: torch.device, precision: str) -> float:
+def rate(shape: tuple[int, int, int], device: torch.device, precision: str) -> float:
+    """Operations a second of the best of several products of this shape (rows, inner, columns)."""
     m, k, n = shape
     given, gives, product = KINDS[precision]
     a, b = (torch.randn(s, device=device).mul_(32).to(given) for s in ((m, k), (k, n)))
