@@ -6,8 +6,8 @@ Parts, each kept in results/intermediate.json as soon as it is done, and all of 
 english    the nine intermediate tasks of Phang et al. 2020 in English: dev score beside the constant answer's
 other      Swedish and Estonian ones
 tydiqa     zero-shot Finnish TyDiQA-GoldP, from SQuAD 1.1 and from nothing (Phang et al. 2020, table 2)
-language   a Finnish and an English language adapter beside a head without one, and Finnish UDPOS on the one, on none, on
-           the other (MAD-X)
+language   a Finnish language adapter beside a head without one, an English one, and Finnish UDPOS on the first, on none,
+           on the English one (MAD-X)
 multitask  one adapter for NLI, paraphrases and questions
 
 Rows are bounded so that two processor cores are enough: the scores show that a task trains, not how far it goes.
@@ -133,7 +133,7 @@ def lines_of(adapters: list[dict[str, Any]]) -> list[str]:
             test = f"{key.removesuffix('dev')}test"
             name, _, method = a["ref"].partition("@")[0].partition(":")
             name += "" if method == "pfeiffer" else f", {method}"
-            name += (f", {key.removesuffix('/dev')}" if "/" in key else "")
+            name += f", {key.removesuffix('/dev')}" if "/" in key else ""
             name += f", from {a['from'].partition(':')[0]}" if a.get("from") else ""
             both = ((a["metrics"].get(k, {}), a["baseline"].get(k, {})) for k in (key, test))
             values = [v.get(metric) for pair in both for v in pair]

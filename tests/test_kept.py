@@ -93,7 +93,7 @@ def test_whatever_decides_features_is_in_the_key(own: Settings) -> None:
         seen = folders(own)
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "empty", "changed", "no sums"])
 def test_features_that_are_not_whole_are_made_again(damage: str, own: Settings) -> None:
     job = prepare(own, "en", "toypos", toy.OPTIONS)
     first = learners.build(job).parts["toypos"].features["train"]
@@ -101,6 +101,10 @@ def test_features_that_are_not_whole_are_made_again(damage: str, own: Settings) 
         file = folder / "ids.npy"
         if damage == "gone":
             file.unlink()
+        elif damage == "changed":
+            file.write_bytes(file.read_bytes()[:-1] + b"\xff")
+        elif damage == "no sums":
+            (folder / kept.SUMS).unlink()
         else:
             file.write_bytes(file.read_bytes()[: 0 if damage == "empty" else -5])
     again = learners.build(job).parts["toypos"].features["train"]

@@ -1,9 +1,11 @@
 """Features of large data sets on disk: tokenised once, mapped into memory from then on. Knows arrays, no tokenizer.
 
-A folder holds one .npy file an array; its name is the hash of everything that decides what the features are.
+A folder holds one .npy file an array and the files' hashes; its name is the hash of everything that decides what the
+features are.
 """
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -20,7 +22,7 @@ from adaptx.recipe import canonical
 
 FROM = 20_000  # examples; fewer are tokenised in about a second
 ARRAYS = tuple(f.name for f in fields(Features) if f.name != "extra")
-EXTRA = "extra."
+EXTRA, SUMS = "extra.", "sha256.json"
 
 
 def features(cache: Path, key: dict[str, Any], make: Callable[[], Features]) -> Features:
@@ -36,11 +38,14 @@ def features(cache: Path, key: dict[str, Any], make: Callable[[], Features]) -> 
 
 
 def _read(folder: Path) -> Features | None:
-    """The features in a folder; None where there are none, or a file is not whole."""
+    """The features in a folder; None where there are none, or a file is not what was written."""
     try:
-        arrays: dict[str, IntArray] = {p.stem: np.load(p, mmap_mode="r") for p in sorted(folder.glob("*.npy"))}
+        promised = json.loads((folder / SUMS).read_text("utf-8"))
+        if any(_sum(folder / f"{name}.npy") != known for name, known in promised.items()):
+            raise ValueError("a file has changed")
+        arrays: dict[str, IntArray] = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in promised}
         own = {name: arrays.pop(name) for name in ARRAYS}
-    except (OSError, ValueError, EOFError, KeyError):
+    except (OSError, ValueError, KeyError):
         shutil.rmtree(folder, ignore_errors=True)
         return None
     return Features(**own, extra={name.removeprefix(EXTRA): array for name, array in arrays.items()})
@@ -53,7 +58,13 @@ def _write(folder: Path, made: Features) -> None:
         arrays = {name: getattr(made, name) for name in ARRAYS} | {EXTRA + k: v for k, v in made.extra.items()}
         for name, array in arrays.items():
             np.save(stage / f"{name}.npy", array)
+        (stage / SUMS).write_text(json.dumps({name: _sum(stage / f"{name}.npy") for name in arrays}), "utf-8")
         with suppress(OSError):  # another process was first
             os.rename(stage, folder)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def _sum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
