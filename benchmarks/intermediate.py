@@ -6,8 +6,8 @@ Parts, each kept in results/intermediate.json as soon as it is done, and all of 
 english    the nine intermediate tasks of Phang et al. 2020 in English: dev score beside the constant answer's
 other      Swedish and Estonian ones
 tydiqa     zero-shot Finnish TyDiQA-GoldP, from SQuAD 1.1 and from nothing (Phang et al. 2020, table 2)
-language   a Finnish language adapter beside a head without one, an English one, and Finnish UDPOS on the first, on none,
-           on the English one (MAD-X)
+language   a Finnish language adapter beside a head without one, an English one, and Finnish UDPOS on the first, on
+           none, on the English one (MAD-X)
 multitask  one adapter for NLI, paraphrases and questions
 
 Rows are bounded so that two processor cores are enough: the scores show that a task trains, not how far it goes.
