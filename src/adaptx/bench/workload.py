@@ -19,7 +19,7 @@ from adaptx.jobs import Job
 if TYPE_CHECKING:
     from adaptx.engine.loop import Work
 
-HELD_OUT = 200  # dev examples that the evaluation phase is timed on
+HELD_OUT, HELD_OUT_TEXTS = 200, 20  # dev examples that the evaluation phase is timed on; a text is hundreds of tokens
 
 
 def options_of(spec: Spec) -> RunOptions:
@@ -39,15 +39,16 @@ def options_of(spec: Spec) -> RunOptions:
 
 
 def job_of(settings: Settings, spec: Spec) -> Job:
-    """The job of a spec with the training data and `HELD_OUT` dev examples alone. Raises what `jobs.prepare` raises."""
+    """The job of a spec with the training data and a few dev examples alone. Raises what `jobs.prepare` raises."""
     job = jobs.prepare(settings, spec.lang, spec.task, options_of(spec))
-    return replace(job, data={task: _cut(splits) for task, splits in job.data.items()})
+    return replace(job, data={t.id: _cut(job.data[t.id], t.kind) for t in job.tasks})
 
 
-def _cut(splits: dict[Any, Dataset]) -> dict[Any, Dataset]:
+def _cut(splits: dict[Any, Dataset], kind: str) -> dict[Any, Dataset]:
     out = {"train": splits["train"]}
     if "dev" in splits:
-        out["dev"] = replace(splits["dev"], examples=splits["dev"].examples[:HELD_OUT])
+        few = HELD_OUT_TEXTS if kind == "mlm" else HELD_OUT
+        out["dev"] = replace(splits["dev"], examples=splits["dev"].examples[:few])
     return out
 
 
