@@ -12,7 +12,7 @@ import pytest
 import bench_toy
 import toy
 from adaptx import cli
-from adaptx.bench import curves, pages, prices, report, results
+from adaptx.bench import curves, pages, prices, report, results, summary
 from adaptx.bench.spec import Spec
 from adaptx.errors import AdaptxError
 
@@ -47,6 +47,12 @@ def grown(record: dict[str, Any], batch: int, seconds: float) -> dict[str, Any]:
     out["workload"] |= {"tokens": batch * out["workload"]["steps"]}
     out["steps"] |= {"median": seconds, "seconds": [seconds] * 3}
     return out
+
+
+def test_rows_along_a_curve_come_in_the_order_of_their_numbers(records: list[dict[str, Any]]) -> None:
+    [one] = [r for r in records if r["what"] == "serve"]
+    made = [{**one, "spec": {**one["spec"], "adapters": n}} for n in (16, 1, 4)]
+    assert [g.spec.adapters for g in summary.groups(made, "serve")] == [1, 4, 16]
 
 
 @pytest.mark.parametrize("lost", results.REQUIRED)

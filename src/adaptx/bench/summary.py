@@ -53,7 +53,13 @@ def groups(records: Sequence[Record], what: str) -> list[Group]:
             spec = Spec.model_validate(record["spec"]).group()
             found.setdefault((spec, machine(record)), []).append(record)
     out = [Group(spec, where, tuple(rows)) for (spec, where), rows in found.items()]
-    return sorted(out, key=lambda g: (_place(g.spec.method), g.label))
+    return sorted(out, key=lambda g: (_place(g.spec.method), g.label, _sizes(g.spec)))
+
+
+def _sizes(spec: Spec) -> tuple[int, ...]:
+    """Along a curve, as numbers: as text, 16 would stand before 4."""
+    length = int(spec.lengths) if spec.lengths and spec.lengths.isdigit() else 0
+    return length, spec.batch_tokens or 0, spec.adapters or 0
 
 
 def _place(method: str) -> int:
