@@ -173,7 +173,11 @@ def test_a_busy_machine_is_named(records: list[dict[str, Any]]) -> None:
 
 def test_the_page_needs_nothing_else_and_holds_all_tables_and_charts(folder: Path) -> None:
     value = report.analyse(results.read_all([folder]), prices.load())
+    (folder / "charts").mkdir()
+    for name in ("07-of-another-report.svg", "mine.svg"):
+        (folder / "charts" / name).write_text("<svg/>")
     files = pages.write(value, folder)
+    assert {p.name for p in (folder / "charts").iterdir()} == {p.name for p in files if p.suffix == ".svg"} | {"mine.svg"}
     page = (folder / "report.html").read_text("utf-8")
     assert not re.findall(r'(?:src|href)="(?!#|data:)', page)
     assert page.count("<svg") == len([f for f in files if f.suffix == ".svg"]) == 2

@@ -30,6 +30,8 @@ def write(analysis: Analysis, folder: Path) -> list[Path]:
     """report.html, report.md and charts/*.svg in `folder`; reports of before are replaced."""
     files = {"report.html": html(analysis), "report.md": markdown(analysis)}
     files |= {f"charts/{name}.svg": charts.alone(svg) for name, (_, svg) in _charts(analysis).items()}
+    for old in sorted((folder / "charts").glob("[0-9][0-9]-*.svg")):
+        old.unlink()  # another report's, whose charts had other names
     for name, text in files.items():
         atomic.write_bytes(folder / name, text.encode())
     return [folder / name for name in files]
