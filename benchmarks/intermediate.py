@@ -43,6 +43,7 @@ OTHER: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("sv", "anli", {"limit": 3000, "epochs": 1}),
     ("sv", "qqp", {"limit": 5715, "epochs": 3}),
     ("sv", "squad_v2", {"limit": 4449, "epochs": 2}),
+    ("sv", "squad_v2", {"limit": 2000, "epochs": 1, "init_from": "en/squad_v1"}),
     ("et", "anli", {"limit": 2000, "epochs": 1}),
     ("et", "squad_v1", {"limit": 800, "epochs": 1}),
 )
@@ -62,6 +63,7 @@ def row(adapter: adaptx.Adapter) -> dict[str, Any]:
     rows = [sum(d.rows for d in recipe.data if d.split == "train" and d.task == t.id) for t in recipe.tasks]
     return {
         "ref": adapter.ref,
+        "from": next((p.ref for p in recipe.parents if p.how == "init_from"), None),
         "rows": sum(min(n, recipe.limit or n) for n in rows),
         "tokens": adapter.cost["tokens"],
         "minutes": round(adapter.cost["seconds"]["train"] / 60, 2),
@@ -132,6 +134,7 @@ def lines_of(adapters: list[dict[str, Any]]) -> list[str]:
             name, _, method = a["ref"].partition("@")[0].partition(":")
             name += "" if method == "pfeiffer" else f", {method}"
             name += f", {key.removesuffix('/dev')}" if "/" in key else ""
+            name += f", from {a['from'].partition(':')[0]}" if a.get("from") else ""
             both = ((a["metrics"].get(k, {}), a["baseline"].get(k, {})) for k in (key, test))
             values = [v.get(metric) for pair in both for v in pair]
             shown = ["" if v is None else score(metric, v) for v in values]
