@@ -51,7 +51,7 @@ def trained(task: str, method: str, precision: str, seed: int, steps: int) -> di
     if precision == "int8":
         state = {n: p.detach() for n, p in loop.parameters(learner.model).items()}
         half = RunOptions(method=method, precision="bf16")
-        again = learners.build(prepare(resolve(profile="local"), "en", task, half))
+        again = learners.build(prepare(job.settings, "en", task, half))
         for name, parameter in loop.parameters(again.model).items():
             parameter.data.copy_(state[name])
         out["dev_in_bf16"] = again.dev_score()
@@ -74,8 +74,6 @@ def rows(runs: list[dict[str, Any]]) -> list[str]:
     for task, method in RUNS:
         for precision in PRECISIONS:
             mine = [r for r in runs if (r["task"], r["method"], r["precision"]) == (task, method, precision)]
-            if not mine:
-                continue
             reference = [r for r in runs if (r["task"], r["method"], r["precision"]) == (task, method, "fp32")]
             pairs = [(tenths(r["losses"]), tenths(f["losses"])) for r, f in zip(mine, reference, strict=True)]
             far = [max(abs(a / b - 1) for a, b in zip(*pair, strict=True)) for pair in pairs]

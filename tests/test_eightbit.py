@@ -9,10 +9,9 @@ from torch import nn
 
 import toy
 from adaptx import learner as learners
+from adaptx.backbones import LINEARS
 from adaptx.config import Settings
-from adaptx.engine import eightbit
 from adaptx.engine.eightbit import CHUNK, EightBit, in_eight_bits, product
-from adaptx.engine.packing import pack
 from adaptx.errors import AdaptxError
 from adaptx.jobs import prepare
 from adaptx.learner import Learner
@@ -100,25 +99,18 @@ def learner_of(settings: Settings, method: str, precision: str) -> Learner:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_adapters_loss_and_gradients_are_near_those_in_bf16(method: str, settings: Settings) -> None:
-    losses, grads = {}, {}
-    for precision in ("bf16", "int8"):
-        learner = learner_of(settings, method, precision)
-        work = learner.plan(0)[0]
-        batch = pack(work.features, work.rows, learner.model.first_position, learner.model.buckets)
-        loss = learner.loss(work.task, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        losses[precision] = loss.item()
-        everything = [*learner.model.encoder.parameters(), *learner.model.heads.parameters()]
-        grads[precision] = torch.cat([p.grad.flatten() for p in everything if p.grad is not None])
-    assert losses["int8"] == pytest.approx(losses["bf16"], rel=0.02)
-    assert losses["int8"] != losses["bf16"]
-    assert torch.nn.functional.cosine_similarity(grads["int8"], grads["bf16"], dim=0) > 0.99
+    (half, wanted), (eight, found) = (
+        toy.loss_and_gradients(learner_of(settings, method, precision)) for precision in ("bf16", "int8")
+    )
+    assert eight == pytest.approx(half, rel=0.02)
+    assert eight != half
+    assert torch.nn.functional.cosine_similarity(found, wanted, dim=0) > 0.99
 
 
 def test_frozen_weights_of_the_encoder_alone_are_put_into_eight_bits(settings: Settings) -> None:
     encoder = learner_of(settings, "pfeiffer", "int8").model.encoder
     found = {n for n, m in encoder.named_modules() if isinstance(m.__dict__.get("forward"), EightBit)}
-    assert found == {f"encoder.layer.{i}.{name}" for i in range(2) for name in eightbit.LINEARS}
+    assert found == {f"encoder.layer.{i}.{name}" for i in range(2) for name in LINEARS}
     before = learner_of(settings, "pfeiffer", "bf16").model.encoder.state_dict()
     assert encoder.state_dict().keys() == before.keys()
     assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())

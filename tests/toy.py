@@ -44,7 +44,10 @@ from toy_files import (
 )
 
 if TYPE_CHECKING:
+    import torch
+
     from adaptx.engine.model import Model
+    from adaptx.learner import Learner
 
 __all__ = [
     "LABELS",
@@ -60,6 +63,7 @@ __all__ = [
     "examples",
     "inference",
     "instead_of_training",
+    "loss_and_gradients",
     "made",
     "perturb",
     "put",
@@ -243,3 +247,17 @@ def python(code: str, *arguments: object, **environment: str) -> str:
     done = subprocess.run(command, env={**env, **environment}, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def loss_and_gradients(learner: "Learner") -> tuple[float, "torch.Tensor"]:
+    """Of the first batch, where the learner's model is; gradients of encoder and heads in one row."""
+    import torch
+
+    from adaptx.engine.loop import parameters
+    from adaptx.engine.packing import pack
+
+    model, [work, *_] = learner.model, learner.plan(0)
+    batch = pack(work.features, work.rows, model.first_position, model.buckets).to(model.device)
+    loss = learner.loss(work.task, batch)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.item(), torch.cat([p.grad.flatten() for p in parameters(model).values() if p.grad is not None])

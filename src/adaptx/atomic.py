@@ -1,6 +1,10 @@
-"""Writes that are either complete or absent: temporary sibling, fsync, rename. Knows nothing of what is written."""
+"""Writes that are either complete or absent (temporary sibling, fsync, rename), and the hash that a file is known by.
+
+Knows nothing of what is written.
+"""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -16,6 +20,12 @@ def _fsync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's content, 64 hex digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PretrainedConfig, PreTrainedModel
 
+LINEARS = (
+    *(f"attention.self.{part}" for part in ("query", "key", "value")),
+    "attention.output.dense",
+    "intermediate.dense",
+    "output.dense",
+)  # of a layer
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 # model type -> (weight prefix in checkpoints with heads, first position id minus the padding id; None: counts from 0)
 MODEL_TYPES = {"bert": ("bert.", None), "roberta": ("roberta.", 1), "xlm-roberta": ("roberta.", 1)}
@@ -191,8 +198,7 @@ def hash_file(path: Path, cache: Path) -> str:
     note = cache / "hashes" / key
     if note.is_file():
         return note.read_text()
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = atomic.sha256(path)
     atomic.write_bytes(note, digest.encode())
     return digest
 
@@ -335,6 +341,16 @@ def read_tokenizer(files: BackboneFiles, rows: int) -> "tuple[Tokenizer, dict[st
 def attention_modules(encoder: "PreTrainedModel") -> "list[torch.nn.Module]":
     """The self-attention of every layer, bottom up."""
     return [layer.attention.self for layer in encoder.encoder.layer]
+
+
+def linears(encoder: "PreTrainedModel") -> "Iterator[torch.nn.Linear]":
+    """The encoder's own linear layers, bottom up; inside what `peft` wraps around them, and none of an adapter's."""
+    from torch import nn
+
+    for layer in encoder.encoder.layer:
+        for name, module in layer.named_modules():
+            if name.removesuffix(".base_layer") in LINEARS and isinstance(module, nn.Linear):
+                yield module
 
 
 def above_attention(encoder: "PreTrainedModel") -> "torch.nn.Module":

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from adaptx.errors import AdaptxError, unknown_name
-from adaptx.recipe import OptimiserName, Precision
+from adaptx.recipe import OptimiserName, PrecisionChoice
 from adaptx.registry import Profile, Registry
 
 DEFAULT_STORE = Path("store")
@@ -130,5 +130,5 @@ class RunOptions:
                 raise AdaptxError("AX070", f"{name} = {value}", "must be above zero and finite.")
         if self.optimiser not in get_args(OptimiserName):
             raise unknown_name("AX070", self.optimiser, get_args(OptimiserName))
-        if self.precision not in ("auto", *get_args(Precision)):
+        if self.precision not in get_args(PrecisionChoice):
             raise AdaptxError("AX070", f"precision = {self.precision}", "must be auto, fp32, bf16 or int8.")

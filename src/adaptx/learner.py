@@ -5,6 +5,7 @@ Built from a resolved job; knows no store and writes nothing.
 
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,11 +196,9 @@ def _part(job: Job, task: Task, backbone: backbones.Backbone) -> Part:
     labels = kind.labels(task, data["train"].examples)
 
     def features(split: sources.Split) -> Features:
-        examples = data[split].examples
-        if len(examples) < kept.FROM:
-            return kind.features(examples, text, labels, task)
-        key = _key(job, task, split, labels)
-        return kept.features(job.settings.cache, key, lambda: kind.features(examples, text, labels, task))
+        make = partial(kind.features, data[split].examples, text, labels, task)
+        large = len(data[split].examples) >= kept.FROM
+        return kept.features(job.settings.cache, _key(job, task, split, labels), make) if large else make()
 
     return Part(task, kind, text, labels, {split: features(split) for split in data})
 

@@ -8,11 +8,17 @@ from adaptx.registry import Model
 
 OptimiserName = Literal["adamw", "adamw8bit"]
 Precision = Literal["fp32", "bf16", "int8"]  # int8: products with frozen weights; everything else as in bf16
+PrecisionChoice = Literal["auto", Precision]
 
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest_of(value: Any) -> str:
+    """sha256 of the canonical JSON, 64 hex digits."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
 class BackboneRef(Model):
@@ -118,7 +124,7 @@ class Recipe(Model):
             del value["optimiser"]["average_last"]
         if self.optimiser.name == "adamw":
             del value["optimiser"]["name"]
-        return hashlib.sha256(canonical(value).encode()).hexdigest()
+        return digest_of(value)
 
     def spec(self, task: str) -> TaskSpec | None:
         """What the recipe says about one of its tasks; None where it is not among them."""

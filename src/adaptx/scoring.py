@@ -3,7 +3,6 @@
 Knows how one (stack, task, language) cell is scored; which cells make a table is `table`'s business.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from adaptx.data.examples import Dataset, ParallelExample
 from adaptx.errors import AdaptxError
 from adaptx.jobs import loaded
 from adaptx.metrics import METRICS
-from adaptx.recipe import canonical
+from adaptx.recipe import digest_of
 from adaptx.registry import Task
 from adaptx.scores import score_with_interval
 from adaptx.stack import Stack, assemble, check_backbone, packable
@@ -78,7 +77,7 @@ def cell(settings: Settings, stack: Stack, task: Task, lang: str, precision: str
     }
     if task.kind == "retrieval":
         key["layer"] = retrieval_layer(settings, files)
-    digest = hashlib.sha256(canonical(key).encode()).hexdigest()
+    digest = digest_of(key)
     path = settings.store / "scores" / files.name.replace("/", "--") / lang / task.id / f"{digest[:32]}.json"
     if not path.is_file():
         backbone = backbones.load(files)

@@ -136,11 +136,6 @@ def tensor_table(path: Path, shown: str) -> list[TensorEntry]:
         raise AdaptxError("AX020", shown, f"not a readable safetensors file ({error}).") from None
 
 
-def _hash(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _content(folder: Path) -> Iterator[tuple[str, Path]]:
     """Relative name and path of every file that counts. Raises AX021 for links, pickles and strange names."""
     for root, folders, files in os.walk(folder):
@@ -161,7 +156,7 @@ def inventory(folder: Path) -> tuple[tuple[FileEntry, ...], tuple[TensorEntry, .
     """The file and tensor tables of an adapter folder."""
     files, tensors = [], []
     for shown, path in sorted(_content(folder)):
-        files.append(FileEntry(path=shown, bytes=path.stat().st_size, sha256=_hash(path)))
+        files.append(FileEntry(path=shown, bytes=path.stat().st_size, sha256=atomic.sha256(path)))
         if path.suffix == ".safetensors":
             tensors += tensor_table(path, shown)
     return tuple(files), tuple(tensors)
@@ -183,7 +178,7 @@ def verified(folder: Path) -> Stored:
         size = found[path].stat().st_size
         if size != promised[path].bytes:
             raise AdaptxError("AX020", f"{stored.ref} {path}", f"{size} bytes instead of {promised[path].bytes}.")
-        if _hash(found[path]) != promised[path].sha256:
+        if atomic.sha256(found[path]) != promised[path].sha256:
             raise AdaptxError("AX020", f"{stored.ref} {path}", "its content is not what was written.")
     found_tensors = [
         t for shown in sorted(found) if shown.endswith(".safetensors") for t in tensor_table(found[shown], shown)

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
 from adaptx.api.options import Options, Places, listed, progress_shown, resolve, settings
 from adaptx.config import Settings
 from adaptx.errors import AdaptxError
 from adaptx.notebook import Grid
+from adaptx.recipe import PrecisionChoice
 from adaptx.refs import parse_ref
 from adaptx.store import Stored
 
@@ -164,7 +165,7 @@ def _predictor(found: tuple[Stored, ...], here: Settings, precision: str) -> Pre
 
 
 def load(
-    *refs: str, precision: Literal["auto", "fp32", "bf16", "int8"] = "auto", **places: Unpack[Places]
+    *refs: str, precision: PrecisionChoice = "auto", **places: Unpack[Places]
 ) -> Predictor:
     """The stack of these adapters, bottom up, ready to predict: `load("fi/mlm", "en/udpos").predict(["Hyvää päivää"])`.
 

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from adaptx import config
 from adaptx.config import RunOptions, Settings
 from adaptx.errors import AdaptxError
-from adaptx.recipe import OptimiserName
+from adaptx.recipe import OptimiserName, PrecisionChoice
 
 if TYPE_CHECKING:
     from adaptx.training import Report
@@ -54,7 +54,7 @@ class Training(TypedDict, total=False):
     max_steps: int
     batch_tokens: int
     lr: float
-    precision: Literal["auto", "fp32", "bf16", "int8"]
+    precision: PrecisionChoice
     hyper: dict[str, object]
     temperature: float
     average_last: int

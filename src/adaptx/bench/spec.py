@@ -5,13 +5,12 @@ A label names a method with what is unusual about how it runs: `full`, `full+8bi
 `lora+int8` (products with frozen weights in 8 bits).
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import Any, Literal
 
 from adaptx.errors import AdaptxError
-from adaptx.recipe import OptimiserName, Precision, canonical
+from adaptx.recipe import OptimiserName, Precision, digest_of
 from adaptx.registry import Model
 
 What = Literal["steps", "target", "serve", "accuracy"]
@@ -78,7 +77,7 @@ class Spec(Model):
     @property
     def digest(self) -> str:
         """sha256 of the canonical JSON, 64 hex digits."""
-        return hashlib.sha256(canonical(self.model_dump(mode="json")).encode()).hexdigest()
+        return digest_of(self.model_dump(mode="json"))
 
     @property
     def name(self) -> str:

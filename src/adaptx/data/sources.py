@@ -3,7 +3,6 @@
 Knows readers, the Hub and the sample corpus; knows no tokenizer and no training.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +14,7 @@ from adaptx.backbones import hash_file
 from adaptx.config import Settings
 from adaptx.data.examples import Dataset, DataTable, Example, TextExample, WordsExample
 from adaptx.errors import AdaptxError
-from adaptx.recipe import canonical
+from adaptx.recipe import digest_of
 from adaptx.registry import Part, Source, Task
 
 Split = Literal["train", "dev", "test"]
@@ -55,7 +54,7 @@ def fingerprint(source: Source, splits: Sequence[Split]) -> str:
     """sha256 of everything in the source that changes which examples come out, notes and licence excepted."""
     value = source.model_dump(mode="json", exclude={"languages", "licence", "note", "verified", "train"})
     value["splits"] = {k: v for k, v in value["splits"].items() if k in splits}
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
+    return digest_of(value)
 
 
 def load(settings: Settings, task: Task, lang: str, split: Split, limit: int | None = None) -> Dataset:

@@ -4,7 +4,6 @@ A checkpoint holds everything that the next step depends on: trainable tensors, 
 position and the best weights so far. A folder counts when its `state.json` names the sha256 of its tensors.
 """
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,7 @@ def save(folder: Path, tensors: dict[str, Tensors], state: dict[str, Any]) -> No
     flat = {f"{group}/{name}": t.detach().contiguous().cpu() for group, ts in tensors.items() for name, t in ts.items()}
     with atomic.staged_folder(folder) as stage:
         save_file(flat, stage / "tensors.safetensors")
-        with open(stage / "tensors.safetensors", "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = atomic.sha256(stage / "tensors.safetensors")
         (stage / "state.json").write_text(json.dumps({"sha256": digest, **state}))
 
 
@@ -37,8 +35,7 @@ def load(folder: Path) -> tuple[dict[str, Tensors], dict[str, Any]]:
     """The groups of tensors and the state. Raises AX041 for a checkpoint that is not what was written."""
     try:
         state = json.loads((folder / "state.json").read_text())
-        with open(folder / "tensors.safetensors", "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = atomic.sha256(folder / "tensors.safetensors")
     except (OSError, ValueError) as error:
         raise AdaptxError("AX041", folder, f"it cannot be read ({error}).") from None
     if not isinstance(state, dict) or digest != state.pop("sha256", None):

@@ -12,15 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from adaptx.backbones import linears
+
 CHUNK = 1024  # rows at a time on a CPU: fewer would cost more in calls than the cache gives back
 FEWEST = 17  # rows that CUDA's integer product takes at least
 LEVELS = 127
-LINEARS = (
-    *(f"attention.self.{part}" for part in ("query", "key", "value")),
-    "attention.output.dense",
-    "intermediate.dense",
-    "output.dense",
-)  # of a layer of BERT and of all that is built like it
 
 
 def in_eight_bits(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,14 +67,9 @@ class EightBit:
 def replace(encoder: Any) -> None:
     """Let the encoder's own linear layers, where their weights are frozen, run in 8 bits. Their parameters stay what
     and where they are; adapters' layers and weights in 4 bits are left alone."""
-    for layer in encoder.encoder.layer:
-        for name, module in layer.named_modules():
-            if name.removesuffix(".base_layer") in LINEARS and _frozen(module):
-                module.forward = EightBit.of(module.weight, module.bias)
-
-
-def _frozen(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear) and module.weight.is_floating_point() and not module.weight.requires_grad
+    for module in linears(encoder):
+        if module.weight.is_floating_point() and not module.weight.requires_grad:
+            module.forward = EightBit.of(module.weight, module.bias)  # type: ignore[assignment,method-assign]
 
 
 class _Frozen(torch.autograd.Function):

@@ -3,14 +3,13 @@
 Order: names, manifest, sizes and hashes, headers, configs, finite weights; only then may a library open a file.
 """
 
-import hashlib
 import json
 import os
 import stat
 from pathlib import Path
 from typing import Any
 
-from adaptx import manifest, store
+from adaptx import atomic, manifest, store
 from adaptx.errors import AdaptxError
 from adaptx.hub import configs, names, tensors
 from adaptx.manifest import Manifest
@@ -114,7 +113,7 @@ def _check_hashes(files: dict[str, Path], known: Manifest) -> None:
         what = "the file is missing." if shown in promised else "the manifest does not know this file."
         raise AdaptxError("AX020", f"{known.ref} {shown}", what)
     for shown, entry in promised.items():
-        if files[shown].stat().st_size != entry.bytes or sha256(files[shown]) != entry.sha256:
+        if files[shown].stat().st_size != entry.bytes or atomic.sha256(files[shown]) != entry.sha256:
             raise AdaptxError("AX020", f"{known.ref} {shown}", "its content is not what was written.")
 
 
@@ -143,9 +142,3 @@ def _check_words(path: Path, shown: str) -> None:
     except UnicodeDecodeError:
         raise names.refuse(shown, "not UTF-8 text.") from None
     names.check_text(json.loads(text) if shown.endswith(".json") else text, shown)
-
-
-def sha256(path: Path) -> str:
-    """Hash of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -186,7 +186,7 @@ def _fetch(hub: Backend, entry: Entry, file: FileEntry, to: Path) -> None:
             f"{entry.ref} {file.path}",
             f"{'more' if size > file.bytes else 'fewer'} bytes than {file.bytes:,}.",
         )
-    if checks.sha256(to) != file.sha256:
+    if atomic.sha256(to) != file.sha256:
         raise AdaptxError(
             "AX020",
             f"{entry.ref} {file.path}",
@@ -207,7 +207,7 @@ def _same(target: Path, entry: Entry) -> bool:
     """Whether the store holds the same weights and manifest, whole; the card may differ."""
     promised = next(f.sha256 for f in entry.files if f.path == manifest.FILE)
     try:
-        return checks.sha256(target / manifest.FILE) == promised and bool(store.verified(target))
+        return atomic.sha256(target / manifest.FILE) == promised and bool(store.verified(target))
     except (AdaptxError, FileNotFoundError):
         return False
 

@@ -5,7 +5,6 @@ A hub holds `entries/<backbone>/<lang>/<task>/<method>/<run id>.<version>.json`,
 pushed twice is one version, and other bytes under the same reference are another version.
 """
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from adaptx.cards import Score
 from adaptx.errors import AdaptxError
 from adaptx.hub import checks, names, tensors
 from adaptx.manifest import FileEntry, Manifest
-from adaptx.recipe import Recipe, canonical
+from adaptx.recipe import Recipe, digest_of
 from adaptx.refs import Ref
 
 FOLDER = "entries"
@@ -79,7 +78,7 @@ def build(manifest: Manifest, files: tuple[FileEntry, ...], scores: tuple[Score,
         "scores": [s.model_dump(mode="json") for s in scores],
     }
     now = datetime.now(UTC).isoformat(timespec="microseconds")
-    version = hashlib.sha256(canonical(content).encode()).hexdigest()
+    version = digest_of(content)
     data = json.dumps({**content, "pushed": now}, indent=1, ensure_ascii=False).encode()
     return Entry(manifest, files, scores, now, version), data
 
@@ -91,7 +90,7 @@ def parse(data: bytes, path: str) -> Entry:
     if not isinstance(raw, dict) or not isinstance(raw.get("pushed"), str) or raw.get("schema_version") != SCHEMA:
         raise AdaptxError("AX023", path, f"not a hub entry of schema version {SCHEMA}.")
     pushed = raw.pop("pushed")
-    version = hashlib.sha256(canonical(raw).encode()).hexdigest()
+    version = digest_of(raw)
     try:
         entry = Entry(
             Manifest.model_validate(raw["manifest"]),

@@ -6,7 +6,6 @@ leaves at most a hidden temporary file, which the next sweep removes.
 
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
 import stat
@@ -16,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from adaptx import atomic
 from adaptx.errors import AdaptxError
 from adaptx.hub.backend import Item, content_address
 from adaptx.hub.names import refuse
@@ -114,8 +114,7 @@ class Folder:
         try:
             if path.stat().st_size != item.size:
                 return False
-            with open(path, "rb") as file:
-                same = hashlib.file_digest(file, "sha256").hexdigest() == item.sha256
+            same = atomic.sha256(path) == item.sha256
             os.utime(path)
             return same or not item.path.startswith("blobs/")
         except FileNotFoundError:

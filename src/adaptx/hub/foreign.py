@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from adaptx import backbones, cards, methods, provenance, store
+from adaptx import atomic, backbones, cards, methods, provenance, store
 from adaptx.backbones import Backbone
 from adaptx.config import Settings
 from adaptx.errors import AdaptxError
@@ -192,7 +192,7 @@ def _read(folder: Path, origin: str, prefix: str) -> Foreign:
     head_config = None
     if kind == ADAPTERHUB and (folder / HEAD_CONFIG).exists() and (folder / HEAD).exists():
         head_config, head = _json(folder / HEAD_CONFIG), _tensors(folder / HEAD)
-    digest = checks.sha256(weights)
+    digest = atomic.sha256(weights)
     return Foreign(kind, value, state, head, head_config, f"{origin} ({kind}, weights {digest[:16]})", digest)
 
 

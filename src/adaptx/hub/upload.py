@@ -86,7 +86,7 @@ def contents_of(folder: Path) -> dict[str, bytes | Path]:
 def _file_entry(path: str, content: bytes | Path) -> FileEntry:
     if isinstance(content, bytes):
         return FileEntry(path=path, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
-    return FileEntry(path=path, bytes=content.stat().st_size, sha256=checks.sha256(content))
+    return FileEntry(path=path, bytes=content.stat().st_size, sha256=atomic.sha256(content))
 
 
 def _renew_card(stored: Stored, scores: tuple[Score, ...]) -> None:

@@ -13,10 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
+from adaptx.backbones import LINEARS
 from adaptx.errors import AdaptxError
 
 WEIGHTS = "adapter_model.safetensors"
-ALL_LINEAR = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
+ALL_LINEAR = [name.removeprefix("attention.self.") for name in LINEARS]  # `peft` takes them for ends of names
 OURS = ("lora_", "ia3_")
 
 

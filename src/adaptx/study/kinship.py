@@ -3,7 +3,6 @@
 Gives orderings that `analysis` judges by regret@k. Knows registry, data and backbone; no run and no score.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,7 +15,7 @@ from adaptx.config import Settings
 from adaptx.data import sources
 from adaptx.data.examples import ParallelExample
 from adaptx.errors import AdaptxError
-from adaptx.recipe import canonical
+from adaptx.recipe import digest_of
 from adaptx.registry import Registry, Task, Typology
 from adaptx.stack import Stack
 from adaptx.study.plan import ENGLISH, Plan
@@ -90,7 +89,7 @@ def offset(settings: Settings, task: Task, lang: str) -> "np.ndarray[Any, Any]":
         "data": [[t.id, t.revision, t.rows] for t in data.tables],
         "reading": sources.fingerprint(sources.pick(settings, task, lang), ["test"]),
     }
-    digest = hashlib.sha256(canonical(key).encode()).hexdigest()
+    digest = digest_of(key)
     path = settings.store / "vectors" / files.name.replace("/", "--") / lang / f"{digest[:32]}.json"
     if not path.is_file():
         pairs = [e for e in data.examples if isinstance(e, ParallelExample)][:PAIRS]

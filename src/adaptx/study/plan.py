@@ -4,7 +4,6 @@ Knows which step needs which; resolves no data, no recipe and no run. A step is 
 training share one step.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -15,7 +14,7 @@ from adaptx import __version__
 from adaptx.config import RunOptions, Settings
 from adaptx.data import sources
 from adaptx.errors import AdaptxError
-from adaptx.recipe import canonical
+from adaptx.recipe import PrecisionChoice, digest_of
 from adaptx.registry import Id, Lang, Model, parse, read_yaml
 
 ENGLISH, NONE, FULL, LANGUAGE_TASK = "en", "none", "full", "mlm"
@@ -48,7 +47,7 @@ class Study(Model):
     seeds: tuple[int, ...] = (0, 1, 2)
     baselines: tuple[Baseline, ...] = ("none", "english")
     ablations: tuple[Ablation, ...] = ()
-    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    precision: PrecisionChoice = "auto"
     intermediate: StageOptions = StageOptions()
     target: StageOptions = StageOptions()
     language_adapter: StageOptions = StageOptions()
@@ -221,7 +220,7 @@ def identity(study: Study, settings: Settings, stem: str) -> str:
         settings.backbone,
         list(settings.sources),
     ]
-    return f"{stem}-{hashlib.sha256(canonical(value).encode()).hexdigest()[:8]}"
+    return f"{stem}-{digest_of(value)[:8]}"
 
 
 def expand(study: Study, settings: Settings, stem: str = "study") -> Plan:
