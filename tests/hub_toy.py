@@ -11,10 +11,9 @@ import numpy as np
 
 from adaptx import backbones, cards, store
 from adaptx.config import Settings
-from adaptx.hub import entry
 from adaptx.hub.backend import content_address
 from adaptx.manifest import FileEntry, Manifest, TensorEntry
-from adaptx.recipe import BackboneRef, DataRef, Optimiser, Parent, Recipe, TaskSpec
+from adaptx.recipe import BackboneRef, DataRef, Optimiser, Parent, Recipe, TaskSpec, digest_of
 from adaptx.refs import Ref
 from adaptx.store import Stored
 
@@ -152,7 +151,7 @@ def plant(
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
     change(raw)
-    version = hashlib.sha256(entry.canonical(raw).encode()).hexdigest()
+    version = digest_of(raw)
     r = raw["manifest"]["recipe"]
     place = f"{r['backbone']['name']}/{r['lang']}/{r['task']}/{r['method']}/{raw['manifest']['run']}.{version[:16]}"
     target = hub / (path or f"entries/{place}.json")
