@@ -7,8 +7,9 @@ tuned     the best that a careful user gets: bf16, batches of as many sentences 
 All systems train the same shape, on the same weights and sentences, and take turns; a system's first step of a turn is
 not counted. Tokens are real ones: padding is not work. The ceiling is the rate of this machine's own bf16 matrix
 products of the encoder's shapes, measured between the turns, at 4 floating point operations a weight and token (6 for
-full fine-tuning: the weights' own gradients). `int8`: adaptx with --precision int8, against the same peers. The last
-line has the ratios of Pfeiffer at XLM-R Base shape in bf16.
+full fine-tuning: the weights' own gradients). `int8`: adaptx with --precision int8, against the same peers; `int8,
+compiled`: with --compile as well. --torch-compile gives the tuned peers rows with `torch_compile`, too. The last line
+has the ratios of Pfeiffer at XLM-R Base shape in bf16.
 """
 
 import argparse
@@ -55,6 +56,7 @@ from adaptx.tasks.heads import Classifier
 RESULTS = Path(__file__).parent / "results"
 SHAPES = {"xlm-roberta-base": (250002, 768, 12, 12, 3072), "multilingual-e5-small": (250037, 384, 12, 12, 1536)}
 SENTENCES, LABELS, SEED = 4000, 3, 0
+OURS = ("adaptx", "int8", "int8, compiled")
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class System:
 
     name: str
     method: str
-    role: str  # adaptx, int8, tuned or default
+    role: str  # one of OURS, tuned or default
     turn: Callable[[int], list[tuple[float, int]]]
     steps: int
     rates: list[float] = field(default_factory=list)  # tokens/s, one a turn
@@ -132,8 +134,8 @@ def _model(world: World, dropout: float, private: bool = False) -> PreTrainedMod
     return model
 
 
-def ours(world: World, method: str, precision: str = "bf16") -> System:
-    """adaptx's own loop over its own packed batches; the frozen weights are kept in bf16, as in training."""
+def ours(world: World, method: str, role: str = "adaptx") -> System:
+    """adaptx's own loop over its own packed batches, as the `role` says; frozen weights are kept in bf16."""
     spec = Registry().method(method)
     encoder: Any = _model(world, 0.0, private=spec.family == "full").base_model
     encoder.requires_grad_(False)
@@ -145,7 +147,8 @@ def ours(world: World, method: str, precision: str = "bf16") -> System:
     methods.unfreeze(encoder, spec, "row")
     first = 2 if world.config.model_type == "xlm-roberta" else 0
     head = nn.ModuleDict({"task": Classifier(world.config.hidden_size, LABELS)})
-    model = Model(encoder, head, first, torch.device("cpu"), precision)
+    precision = "int8" if "int8" in role else "bf16"
+    model = Model(encoder, head, first, torch.device("cpu"), precision, compiled="compiled" in role)
     work = [loop.Work("task", world.features, rows) for rows in epoch_plan(world.features, world.budget, SEED, 0)]
 
     def loss(task: str, batch: Packed) -> torch.Tensor:
@@ -161,8 +164,7 @@ def ours(world: World, method: str, precision: str = "bf16") -> System:
         loop.train(model, loop.Hooks(lambda _: work, loss, None, report), options)
         return [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(seen)]
 
-    named = "" if precision == "bf16" else f", {precision}"
-    return System(f"adaptx {method}{named}", method, precision if named else "adaptx", turn, 3)
+    return System(f"adaptx {method}{'' if role == 'adaptx' else f', {role}'}", method, role, turn, 3)
 
 
 class Sentences(torch.utils.data.Dataset[dict[str, Any]]):
@@ -205,9 +207,18 @@ class Watch(TrainerCallback):
         self.at.append(time.perf_counter())
 
 
-def peer(world: World, name: str, method: str, role: str, kind: type[Trainer], model: nn.Module, size: int) -> System:
+def peer(
+    world: World,
+    name: str,
+    method: str,
+    role: str,
+    kind: type[Trainer],
+    model: nn.Module,
+    size: int,
+    compiled: bool = False,
+) -> System:
     """A trainer's row: `size` sentences a batch."""
-    tuned = {"bf16": True, "group_by_length": True} if role == "tuned" else {}
+    tuned = {"bf16": True, "group_by_length": True, "torch_compile": compiled} if role == "tuned" else {}
 
     def turn(steps: int) -> list[tuple[float, int]]:
         watch, padder = Watch(), Padder(world.config.pad_token_id)
@@ -237,20 +248,21 @@ def peer(world: World, name: str, method: str, role: str, kind: type[Trainer], m
         seconds = [b - a for a, b in pairwise(watch.at)]
         return list(zip(seconds, padder.tokens[1:steps], strict=True))
 
-    return System(f"{name}, {role}, {size} sentences", method, role, turn, 3 if size >= 32 else 6)
+    said = f"{name}, {role}, {size} sentences{', torch_compile' if compiled else ''}"
+    return System(said, method, role, turn, 3 if size >= 32 else 6)
 
 
-def bottleneck_peer(world: World, role: str, size: int) -> System:
+def bottleneck_peer(world: World, role: str, size: int, compiled: bool = False) -> System:
     """`adapters`: one bottleneck a layer, of the size that adaptx uses."""
     model = _model(world, 0.0 if role == "tuned" else 0.1)
     adapters.init(model)
     reduction = Registry().method("pfeiffer").hyper["reduction_factor"]
     model.add_adapter("row", config=adapters.SeqBnConfig(reduction_factor=reduction))
     model.train_adapter("row")
-    return peer(world, "adapters AdapterTrainer", "pfeiffer", role, AdapterTrainer, model, size)
+    return peer(world, "adapters AdapterTrainer", "pfeiffer", role, AdapterTrainer, model, size, compiled)
 
 
-def lora_peer(world: World, role: str, size: int, half: bool = False) -> System:
+def lora_peer(world: World, role: str, size: int, half: bool = False, compiled: bool = False) -> System:
     """`peft`: LoRA on all linear layers of the encoder, as adaptx has it; `half`: frozen weights in bf16 as well."""
     model = _model(world, 0.0 if role == "tuned" else 0.1)
     if half:
@@ -259,7 +271,8 @@ def lora_peer(world: World, role: str, size: int, half: bool = False) -> System:
     config = peft.LoraConfig(task_type="SEQ_CLS", target_modules=ALL_LINEAR, **hyper)
     config.exclude_modules = r"classifier.*"
     wrapped = peft.get_peft_model(model, config)
-    return peer(world, f"peft Trainer{', bf16 weights' if half else ''}", "lora", role, Trainer, wrapped, size)
+    name = f"peft Trainer{', bf16 weights' if half else ''}"
+    return peer(world, name, "lora", role, Trainer, wrapped, size, compiled)
 
 
 def full_peer(world: World, role: str, size: int) -> System:
@@ -268,13 +281,16 @@ def full_peer(world: World, role: str, size: int) -> System:
     return peer(world, "Trainer", "full", role, Trainer, model, size)
 
 
-def systems(world: World, wanted: list[str]) -> Iterator[System]:
-    """Every row of a shape."""
+def systems(world: World, wanted: list[str], compiled: bool) -> Iterator[System]:
+    """Every row of a shape; `compiled`: tuned peers with torch_compile among them."""
     alike = round(world.budget / float(np.diff(world.features.offsets).mean()))
     for method in wanted:
-        yield ours(world, method)
-        if method != "full":
-            yield ours(world, method, "int8")
+        for role in OURS[:1] if method == "full" else OURS:
+            yield ours(world, method, role)
+    if compiled and "pfeiffer" in wanted:
+        yield bottleneck_peer(world, "tuned", 32, compiled=True)
+    if compiled and "lora" in wanted:
+        yield lora_peer(world, "tuned", alike, compiled=True)
     if "pfeiffer" in wanted:
         yield bottleneck_peer(world, "tuned", alike)
         yield bottleneck_peer(world, "tuned", 32)
@@ -304,14 +320,14 @@ def ceiling(world: World) -> float:
     return 2 * tokens * (4 * hidden**2 + 2 * hidden * inner) / statistics.median(seconds)
 
 
-def measure(world: World, wanted: list[str], turns: int) -> dict[str, Any]:
+def measure(world: World, wanted: list[str], turns: int, compiled: bool) -> dict[str, Any]:
     """All rows of a shape, in turns: raw tokens/s of every turn and the matrix products between them."""
-    rows = list(systems(world, wanted))
+    rows = list(systems(world, wanted, compiled))
     products = []
     for i in range(turns + 1):
         for row in rows:
             rate = ceiling(world)
-            found = row.turn(2 if i == 0 else row.steps)  # the first turn only warms up
+            found = row.turn(row.steps)  # the first turn only warms up
             if i:
                 products.append(rate)
                 row.rates.append(sum(n for _, n in found) / sum(s for s, _ in found))
@@ -332,10 +348,10 @@ def measure(world: World, wanted: list[str], turns: int) -> dict[str, Any]:
     best = {
         (m, role): max((medians[r.name] for r in rows if (r.method, r.role) == (m, role)), default=math.nan)
         for m in wanted
-        for role in ("adaptx", "int8", "tuned", "default")
+        for role in (*OURS, "tuned", "default")
     }
     for method, role in best:
-        if role in ("adaptx", "int8") and not math.isnan(best[method, role]):
+        if role in OURS and not math.isnan(best[method, role]):
             own = best[method, role]
             out["ratios"][method if role == "adaptx" else f"{method}, {role}"] = {
                 "tuned": own / best[method, "tuned"],
@@ -379,13 +395,14 @@ def main() -> None:
     parser.add_argument("--methods", default="pfeiffer,lora")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=2048, help="tokens a batch")
+    parser.add_argument("--torch-compile", action="store_true", help="tuned peers with torch_compile as well")
     parser.add_argument("--out", help="name of the result files under benchmarks/results")
     asked = parser.parse_args()
     wanted = asked.methods.split(",")
     results = []
     for shape in asked.shapes.split(","):
         print(f"{shape}, {torch.get_num_threads()} threads", flush=True)
-        results.append(measure(world(shape, asked.tokens), wanted, asked.turns))
+        results.append(measure(world(shape, asked.tokens), wanted, asked.turns, asked.torch_compile))
     hardware, versions = provenance.hardware("cpu"), provenance.versions()
     made_on = f"{hardware['cpu']}, {hardware['cores']} cores, torch {versions['torch']}, {datetime.now(UTC):%Y-%m-%d}."
     print(table(results, made_on))

@@ -223,6 +223,17 @@ REGISTRY_FAULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 
 
+OVERLAY = """
+sources:
+  - kind: local
+    languages: [qaa]
+    licence: CC0-1.0
+    format: tsv
+    options: {columns: {text: premise, pair: hypo, label: label}}
+    splits: {train: [{files: [own/train.tsv]}]}
+"""
+
+
 @pytest.mark.parametrize("what", REGISTRY_FAULTS)
 def test_validation_names_every_fault_of(what: str, shop: Shop, tmp_path: Path) -> None:
     name, text, words = REGISTRY_FAULTS[what]
@@ -240,6 +251,16 @@ def test_validation_looks_for_the_files_that_a_task_names(shop: Shop, tmp_path: 
     done = call("validate", task, "--data-root", tmp_path / "data")
     assert done.code == 1
     assert done.err.startswith("AX011 no such file: toynli/en/train.tsv")
+
+
+def test_validation_of_a_file_over_a_shipped_task_looks_for_its_own_files_alone(shop: Shop, tmp_path: Path) -> None:
+    task = toy.put(tmp_path / "registry" / "tasks" / "anli.yaml", OVERLAY)
+    toy.put(tmp_path / "registry" / "languages.yaml", "qaa: Invented\n")
+    done = call("validate", task, "--data-root", toy.put(tmp_path / "data" / "own" / "train.tsv", "x").parents[1])
+    assert (done.code, done.err) == (0, "")
+    (tmp_path / "data" / "own" / "train.tsv").unlink()
+    done = call("validate", task, "--data-root", tmp_path / "data")
+    assert done.err.startswith("AX011 no such file: own/train.tsv")
 
 
 def test_lines_from_stdin_are_refused_like_others(shop: Shop) -> None:

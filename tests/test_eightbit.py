@@ -11,7 +11,7 @@ import toy
 from adaptx import learner as learners
 from adaptx.backbones import LINEARS
 from adaptx.config import Settings
-from adaptx.engine.eightbit import CHUNK, EightBit, in_eight_bits, product
+from adaptx.engine.eightbit import CHUNK, EightBit, Kernels, in_eight_bits
 from adaptx.errors import AdaptxError
 from adaptx.jobs import prepare
 from adaptx.learner import Learner
@@ -81,7 +81,7 @@ def test_a_row_of_zeros_gives_the_bias_and_no_rows_give_none() -> None:
     weight = EightBit.of(torch.randn(32, 64), torch.arange(32.0))
     assert torch.equal(weight(torch.zeros(1, 64))[0], torch.arange(32.0).bfloat16())
     assert weight(torch.zeros(0, 64)).shape == (0, 32)
-    assert product(torch.ones(1, 64), weight.forth, weight.output_scale, None).shape == (1, 32)
+    assert Kernels().product(torch.ones(1, 64), weight.forth, weight.output_scale, None).shape == (1, 32)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

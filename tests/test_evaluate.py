@@ -14,6 +14,7 @@ import torch
 
 import toy
 from adaptx import backbones, store, table
+from adaptx.combine import combine
 from adaptx.config import RunOptions, Settings
 from adaptx.data import sources
 from adaptx.data.examples import ParallelExample, WordsExample
@@ -135,6 +136,20 @@ def test_without_training_the_store_is_used_and_what_is_missing_is_named(place: 
     assert "toypos" not in result.systems[1].tasks, "a target that starts elsewhere is not this row's"
     assert len(result.missing) == 1
     assert refused("AX006", lambda: evaluated(place, may_train=False, tasks=["toypos"], adapters=[Ref("en", "none")]))
+
+
+def test_a_sum_of_target_adapters_is_no_rows_own(place: Settings) -> None:
+    """An average of targets that start from intermediate adapters says of itself only what it was added up from."""
+    intermediate = made(place, "pfeiffer")
+    started = [made(place, "pfeiffer", name="toypos", seed=s, init_from=intermediate) for s in (0, 1)]
+    mean = combine(place.store, [(0.5, s) for s in started])
+    assert mean.manifest.created >= max(s.manifest.created for s in started)
+    result, _ = evaluated(place, may_train=False, adapters=[Ref("en", "toynli")])
+    none, row = result.systems
+    assert "toypos" not in none.tasks
+    assert row.tasks["toypos"].target in {s.ref for s in started}
+    named, _ = evaluated(place, may_train=False, tasks=["toypos"], adapters=[Ref("en", "toypos", run=mean.manifest.run)])
+    assert [s.name for s in named.systems] == [mean.ref], "asked for by name it is scored"
 
 
 def test_with_nothing_to_score_it_says_what_is_missing(place: Settings) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+import typer
 import yaml
 
 import shop as shops
@@ -135,6 +136,13 @@ def test_a_real_terminal_is_one() -> None:
     os.close(ours)
     assert "next: adaptx study plan study-fi.yaml" in out
     assert written("study-fi.yaml")["seeds"] == [0]
+
+
+def test_ctrl_c_at_a_question_ends_with_130_and_writes_nothing() -> None:
+    with patch("typer.prompt", side_effect=typer.Abort):
+        code, said = answered()
+    assert (code, "interrupted" in said) == (130, True)
+    assert list(Path().iterdir()) == []
 
 
 def test_elsewhere_it_asks_nothing_and_needs_the_language() -> None:

@@ -1,5 +1,7 @@
 """Features kept on disk: what is found is what was made, anything that decides them is in the key, damage is repaired."""
 
+import os
+import time
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -110,6 +112,21 @@ def test_features_that_are_not_whole_are_made_again(damage: str, own: Settings) 
     again = learners.build(job).parts["toypos"].features["train"]
     assert same(first, again)
     assert isinstance(learners.build(job).parts["toypos"].features["train"].ids, np.memmap)
+
+
+def test_what_nothing_has_read_for_long_goes_when_others_are_written(own: Settings) -> None:
+    learners.build(prepare(own, "en", "toypos", toy.OPTIONS))
+    first = folders(own)
+    old = time.time() - (kept.DAYS + 1) * 86_400
+    for folder in first:
+        os.utime(folder, (old, old))
+    learners.build(prepare(own, "en", "toypos", toy.OPTIONS))  # reads them: they are young again
+    assert folders(own) == first
+    [unused, *used] = first
+    os.utime(unused, (old, old))
+    learners.build(prepare(own, "en", "toynli", toy.OPTIONS))
+    assert used and folders(own) > set(used)
+    assert unused not in folders(own)
 
 
 def test_a_cache_that_cannot_be_written_stops_nothing(own: Settings) -> None:

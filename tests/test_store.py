@@ -15,7 +15,7 @@ import toy
 from adaptx import manifest, scoring, store
 from adaptx.config import RunOptions, Settings
 from adaptx.errors import AdaptxError
-from adaptx.refs import parse_ref
+from adaptx.refs import Ref, parse_ref
 from adaptx.registry import Registry
 from adaptx.stack import Stack
 from adaptx.store import Stored
@@ -142,6 +142,17 @@ def test_a_folder_is_refused_for(code: str, damage: Callable[[Path], object], co
     damage(copy.folder)
     assert code_of(lambda: store.verified(copy.folder)) == code
     assert store.get(copy.folder.parents[4], copy.recipe) is None
+
+
+def test_a_folder_that_does_not_read_is_left_out_of_the_listing_and_named(copy: Stored) -> None:
+    place = copy.folder.parents[4]
+    assert (store.listing(place), store.unreadable(place)) == ([copy], [])
+    edit(lambda m: m.update(schema_version=2))(copy.folder)
+    assert store.listing(place) == []
+    [error] = store.unreadable(place)
+    assert (error.code, copy.recipe.run_id[:8] in str(error.given)) == ("AX023", True)
+    with pytest.raises(AdaptxError, match="1 of its folders cannot be read"):
+        store.find(place, Ref("en", "toynli"))
 
 
 @pytest.mark.parametrize(

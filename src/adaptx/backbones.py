@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from adaptx import atomic, trimmed
 from adaptx.config import Settings
@@ -353,9 +353,15 @@ def linears(encoder: "PreTrainedModel") -> "Iterator[torch.nn.Linear]":
                 yield module
 
 
+def token_wise(encoder: "PreTrainedModel") -> "list[torch.nn.Module]":
+    """The modules of each layer, from the bottom, that treat every token alone: what follows self-attention, three a
+    layer; the first takes what was attended, and the layer's input."""
+    return [m for layer in encoder.encoder.layer for m in (layer.attention.output, layer.intermediate, layer.output)]
+
+
 def above_attention(encoder: "PreTrainedModel") -> "torch.nn.Module":
-    """The first module of the top layer that treats every token alone: it takes what was attended, and the input."""
-    return cast("torch.nn.Module", encoder.encoder.layer[-1].attention.output)
+    """The first module of the top layer that treats every token alone."""
+    return token_wise(encoder)[-3]
 
 
 def _modern(name: str) -> str:

@@ -1,6 +1,7 @@
 """Is a registry file right? Everything that can be known without training. Knows no command line."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from adaptx.data import readers, sources
 from adaptx.errors import AdaptxError
 from adaptx.metrics import METRICS
 from adaptx.refs import ID
-from adaptx.registry import Registry, Task, parse, read_yaml
+from adaptx.registry import Registry, Source, Task, parse, read_yaml
 
 TABLES = {
     "languages.yaml": "languages",
@@ -46,7 +47,8 @@ def check_file(file: Path, data_root: Path | None = None) -> str:
     if faults:
         raise AdaptxError("AX010", file, " ".join(faults))
     if data_root is not None:
-        _look_for_files(task, data_root)
+        own = content.get("sources", [])  # of a shipped task, the file's own sources come first
+        _look_for_files(task.sources[: len(own)], data_root)
     return f"task {task.id} ({task.kind}), {len(task.sources)} sources, {len(task.languages())} languages"
 
 
@@ -79,10 +81,10 @@ def _faults(task: Task, registry: Registry) -> list[str]:
     return faults
 
 
-def _look_for_files(task: Task, data_root: Path) -> None:
+def _look_for_files(found: Sequence[Source], data_root: Path) -> None:
     if not data_root.is_dir():
         raise AdaptxError("AX013", data_root, "this folder does not exist.")
-    for source in task.sources:
+    for source in found:
         if source.kind == "local":
             for lang in source.languages:
                 for parts in source.at(lang).splits.values():

@@ -109,6 +109,7 @@ class RunOptions:
     temperature: float = 1.0  # of the mixture when several tasks share an adapter; 0: every task alike
     optimiser: str = "adamw"  # or adamw8bit: moments in 8 bits
     gradient_checkpointing: bool = False  # saves memory, takes time, changes no result: not part of the recipe
+    compile: bool = False  # torch.compile for what lies between matrix products
     average_last: int = 0  # epochs whose last weights are averaged (Schmidt et al. 2023); 0: the best epoch's weights
     adapter_layers: str | None = None  # only these have one: "6-11", counted from 0 at the bottom, or "upper"
     no_last_layer: bool = False  # MAD-X 2.0 (Pfeiffer et al. 2021, section 3.1): the last layer has no adapter

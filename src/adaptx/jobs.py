@@ -146,6 +146,7 @@ def prepare(
         data_options=_fingerprints(settings, tasks, lang, data),
         optimiser=_optimiser(method, [sources.pick(settings, t, lang).training(t) for t in tasks], options),
         precision=precision_for(options.precision, backbones.pick_device(settings.device)),
+        compiled=options.compile,
         seed=options.seed,
         limit=options.limit,
         parents=tuple(parents),

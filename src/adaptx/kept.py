@@ -5,7 +5,9 @@ features are.
 """
 
 import json
+import os
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
@@ -19,6 +21,7 @@ from adaptx.engine.packing import Features, IntArray
 from adaptx.recipe import digest_of
 
 FROM = 20_000  # examples; fewer are tokenised in about a second
+DAYS = 30  # features that nothing has read for so long go when others are written
 ARRAYS = tuple(f.name for f in fields(Features) if f.name != "extra")
 EXTRA, SUMS = "extra.", "sha256.json"
 
@@ -29,10 +32,21 @@ def features(cache: Path, key: dict[str, Any], make: Callable[[], Features]) -> 
     found = _read(folder)
     if found is None:
         made = make()
+        _clear(folder.parent)
         with suppress(OSError):  # a full disk is no reason to stop: nothing is kept
             _write(folder, made)
         return made
+    with suppress(OSError):  # another user's cache can be read all the same
+        os.utime(folder)
     return found
+
+
+def _clear(root: Path) -> None:
+    """Remove what has not been read for `DAYS`. A process that has it mapped into memory keeps it until it ends."""
+    for folder in root.glob("*"):
+        with suppress(OSError):  # another process has removed it
+            if time.time() - folder.stat().st_mtime > DAYS * 86_400:
+                shutil.rmtree(folder)
 
 
 def _read(folder: Path) -> Features | None:

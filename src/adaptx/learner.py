@@ -185,6 +185,7 @@ def build(job: Job) -> Learner:
         recipe.precision,
         packable=packed,
         checkpointing=job.gradient_checkpointing,
+        compiled=recipe.compiled,
     )
     return Learner(job, model, parts, name, constant_layers=_constant_layers(model, parts))
 

@@ -107,6 +107,7 @@ class Recipe(Model):
     data_options: str = ""  # sha256 of the reader options, row ranges and column maps
     optimiser: Optimiser
     precision: Precision
+    compiled: bool = False  # by torch.compile, whose fused kernels round differently
     seed: int
     limit: int | None = None
     parents: tuple[Parent, ...] = ()
@@ -124,6 +125,8 @@ class Recipe(Model):
             del value["optimiser"]["average_last"]
         if self.optimiser.name == "adamw":
             del value["optimiser"]["name"]
+        if not self.compiled:
+            del value["compiled"]
         return digest_of(value)
 
     def spec(self, task: str) -> TaskSpec | None:

@@ -54,17 +54,26 @@ def scratch(store: Path, run: str) -> Path:
 
 
 def listing(store: Path) -> list[Stored]:
-    """All finished adapters by reference; folders without a readable manifest are not finished."""
-    out = []
+    """All finished adapters by reference; those of `unreadable` are left out."""
+    found = [s for s in _folders(store) if isinstance(s, Stored)]
+    return sorted(found, key=lambda s: (s.recipe.lang, s.recipe.task, s.recipe.method, s.manifest.created))
+
+
+def unreadable(store: Path) -> list[AdaptxError]:
+    """What is wrong with the folders whose manifest does not read: one AX023 each."""
+    return [e for e in _folders(store) if isinstance(e, AdaptxError)]
+
+
+def _folders(store: Path) -> Iterator[Stored | AdaptxError]:
     for path in sorted(store.glob(f"*/*/*/*/*/{manifest.FILE}")):
         if path.parent.name.startswith("."):
             continue
         try:
-            out.append(Stored(path.parent, manifest.read(path.parent)))
+            yield Stored(path.parent, manifest.read(path.parent))
         except AdaptxError as error:
             if error.code != "AX023":
                 raise
-    return sorted(out, key=lambda s: (s.recipe.lang, s.recipe.task, s.recipe.method, s.manifest.created))
+            yield error
 
 
 def get(store: Path, recipe: Recipe) -> Stored | None:
@@ -103,6 +112,8 @@ def find(store: Path, ref: Ref, backbone: str | None = None) -> Stored:
     if not found:
         near = [s.ref for s in listing(store) if s.recipe.lang == ref.lang or s.recipe.task == ref.task]
         hint = f" The store has {', '.join(near[:4])}." if near else ""
+        broken = len(unreadable(store))
+        hint += f" {broken} of its folders cannot be read: `adaptx ls adapters` names them." if broken else ""
         raise AdaptxError("AX006", ref, f"the store has no such adapter{f' for {backbone}' if backbone else ''}.{hint}")
     methods = sorted({s.recipe.method for s in found})
     if len(methods) > 1 or (ref.run and len(found) > 1):

@@ -265,14 +265,15 @@ def plan(
 
 
 def _held(settings: Settings, backbone: str, task: Task, row: System) -> Stored | None:
-    """The newest target adapter in the store that starts where the row says."""
+    """The newest target adapter in the store that starts where the row says; a sum of several starts nowhere."""
     origin = row.adapter.manifest.run if row.adapter else None
     beneath = [s.manifest.run for s in row.trained_on]
     ref = Ref(TARGET_TRAINING_LANGUAGE, task.id, row.method)
     found = [
         s
         for s in store.match(settings.store, ref, backbone)
-        if [p.run for p in s.recipe.parent("stack")] == beneath
+        if not s.recipe.parent("combine")
+        and [p.run for p in s.recipe.parent("stack")] == beneath
         and next((p.run for p in s.recipe.parent("init_from")), None) == origin
     ]
     return store.verified(max(found, key=lambda s: s.manifest.created).folder) if found else None

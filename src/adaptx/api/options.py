@@ -26,7 +26,7 @@ TWINS: dict[str, type] = {
     **dict.fromkeys(("seed", "limit", "max_steps", "batch_tokens"), int),
     **dict.fromkeys(("epochs", "lr"), float),
     **dict.fromkeys(("precision", "optimiser"), str),
-    "gradient_checkpointing": bool,
+    **dict.fromkeys(("gradient_checkpointing", "compile"), bool),
 }
 YES, NO = ("1", "true", "t", "yes", "y", "on"), ("0", "false", "f", "no", "n", "off")
 DEFAULT_METHOD = "pfeiffer"
@@ -60,6 +60,7 @@ class Training(TypedDict, total=False):
     average_last: int
     optimiser: OptimiserName
     gradient_checkpointing: bool
+    compile: bool
     adapter_layers: str
     no_last_layer: bool
 

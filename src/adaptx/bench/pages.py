@@ -21,7 +21,8 @@ LEGEND = (
     "could not be measured. +8bit: the optimiser's moments in 8 bits. +ckpt: layers computed again for the backward "
     "pass. +padded: not packed. +upper: adapters in the upper half of the layers; what enters them is computed in a "
     "first pass and kept, and its times are those of later passes (the probe's too). +int8: products with frozen "
-    "weights in 8-bit integers, everything else in bf16."
+    "weights in 8-bit integers, everything else in bf16. +compile: what lies between matrix products fused by "
+    "torch.compile."
 )
 FILTERED = ("what", "method", "task", "backbone", "machine")
 

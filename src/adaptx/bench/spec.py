@@ -2,7 +2,7 @@
 
 A label names a method with what is unusual about how it runs: `full`, `full+8bit` (moments in 8 bits), `lora+padded`,
 `full+ckpt` (gradient checkpointing), `lora+upper` (the upper half of the layers, what enters them kept),
-`lora+int8` (products with frozen weights in 8 bits).
+`lora+int8` (products with frozen weights in 8 bits), `lora+compile` (what lies between products fused).
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,6 +21,7 @@ UNUSUAL: dict[str, tuple[str, Any]] = {
     "padded": ("layout", "padded"),
     "upper": ("adapter_layers", "upper"),
     "int8": ("precision", "int8"),
+    "compile": ("compiled", True),
 }
 COMPARED = (
     "full",
@@ -50,6 +51,7 @@ class Spec(Model):
     optimiser: OptimiserName = "adamw"
     layout: Layout = "packed"
     checkpointing: bool = False
+    compiled: bool = False
     adapter_layers: str | None = None
     precision: Precision
     backbone: str
@@ -77,7 +79,10 @@ class Spec(Model):
     @property
     def digest(self) -> str:
         """sha256 of the canonical JSON, 64 hex digits."""
-        return digest_of(self.model_dump(mode="json"))
+        value = self.model_dump(mode="json")
+        if not self.compiled:
+            del value["compiled"]  # it came later than the first results
+        return digest_of(value)
 
     @property
     def name(self) -> str:
@@ -94,7 +99,7 @@ class Spec(Model):
 
 
 def parse_label(text: str) -> dict[str, Any]:
-    """METHOD[+8bit][+ckpt][+padded] as fields of a spec. Raises AX070."""
+    """METHOD with any of `UNUSUAL` after it as fields of a spec. Raises AX070."""
     method, *extra = text.split("+")
     if not method or not set(extra) <= UNUSUAL.keys():
         raise AdaptxError(

@@ -34,6 +34,7 @@ def options_of(spec: Spec) -> RunOptions:
         precision=spec.precision,
         optimiser=spec.optimiser,
         gradient_checkpointing=spec.checkpointing,
+        compile=spec.compiled,
         adapter_layers=spec.adapter_layers,
     )
 

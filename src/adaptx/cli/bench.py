@@ -21,7 +21,11 @@ NOT_KEPT = {"failed": "FAILED", "impossible": "not possible here:", "disturbed":
 PLAN = "What is measured"
 Methods = Annotated[
     str | None,
-    typer.Option("--methods", help="METHOD[+8bit|ckpt|padded|upper|int8], by commas, or all.", rich_help_panel=PLAN),
+    typer.Option(
+        "--methods",
+        help="METHOD[+8bit|ckpt|padded|upper|int8|compile], by commas, or all.",
+        rich_help_panel=PLAN,
+    ),
 ]
 Tasks = Annotated[str | None, typer.Option("--tasks", help="Task ids, separated by commas.", rich_help_panel=PLAN)]
 Lang = Annotated[str | None, typer.Option("--lang", help="Language of the training data.", rich_help_panel=PLAN)]

@@ -144,7 +144,10 @@ def _until(question: str, default: str, check: "Callable[[str], T]") -> T:
     from adaptx.errors import AdaptxError
 
     while True:
-        answer = typer.prompt(question, default=default or None, err=True)
+        try:
+            answer = typer.prompt(question, default=default or None, err=True)
+        except typer.Abort:  # what Ctrl-C becomes at a prompt
+            raise KeyboardInterrupt from None
         try:
             return check(str(answer))
         except AdaptxError as error:

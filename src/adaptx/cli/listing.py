@@ -41,6 +41,8 @@ def ls(
         What.methods: _methods,
         What.adapters: _adapters,
     }[what](settings)
+    if what is What.adapters:
+        _say_unreadable(settings)
     if as_json:
         print_json(rows)
     elif not rows:
@@ -100,6 +102,14 @@ def _methods(settings: Any) -> list[dict[str, Any]]:
         {"method": name, "family": m.family, "lr": m.lr, "title": m.title, "reference": m.reference}
         for name, m in settings.registry.methods().items()
     ]
+
+
+def _say_unreadable(settings: Any) -> None:
+    from adaptx import store
+    from adaptx.cli.screen import say
+
+    for error in store.unreadable(settings.store):
+        say(f"left out: {error.code} {error.title}: {error.given}: {error.why}")
 
 
 def _adapters(settings: Any) -> list[dict[str, Any]]:

@@ -118,6 +118,15 @@ Checkpointing = Annotated[
         rich_help_panel=TRAINING,
     ),
 ]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        envvar="ADAPTX_COMPILE",
+        help="Fuse what lies between matrix products (torch.compile): the first steps wait for the compiler.",
+        rich_help_panel=TRAINING,
+    ),
+]
 AverageLast = Annotated[
     int,
     typer.Option(

@@ -42,6 +42,7 @@ def adapter(
     average_last: o.AverageLast = 0,
     optimiser: o.Optimiser = "adamw",
     gradient_checkpointing: o.Checkpointing = False,
+    compile: o.Compile = False,
     profile: o.Profile = None,
     store: o.Store = None,
     data_root: o.DataRoot = None,
@@ -69,6 +70,7 @@ def adapter(
         average_last=average_last,
         optimiser=optimiser,
         gradient_checkpointing=gradient_checkpointing,
+        compile=compile,
         temperature=temperature,
         adapter_layers=adapter_layers,
         no_last_layer=no_last_layer,
@@ -89,6 +91,7 @@ def full(
     average_last: o.AverageLast = 0,
     optimiser: o.Optimiser = "adamw",
     gradient_checkpointing: o.Checkpointing = False,
+    compile: o.Compile = False,
     profile: o.Profile = None,
     store: o.Store = None,
     data_root: o.DataRoot = None,
@@ -113,6 +116,7 @@ def full(
         average_last=average_last,
         optimiser=optimiser,
         gradient_checkpointing=gradient_checkpointing,
+        compile=compile,
     )
     _train(lang, task, places, options, as_json)
 

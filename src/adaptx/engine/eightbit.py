@@ -6,7 +6,9 @@ training for large-scale vision-language models"); the product that they keep in
 weight does not have. T: rows of x (tokens), I: inputs, O: outputs.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,17 +29,48 @@ def in_eight_bits(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return (wide / scale).round_().to(torch.int8), scale
 
 
-def product(x: torch.Tensor, w: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """bf16 [T, O]: x [T, I] times int8 w [I, O] with a `scale` [O] for each column, plus `bias` [O]."""
-    out = torch.empty(x.shape[0], w.shape[1], dtype=torch.bfloat16, device=x.device)
-    step = CHUNK if x.device.type == "cpu" else max(1, x.shape[0])
-    for at in range(0, x.shape[0], step):
-        rows, row_scale = in_eight_bits(x[at : at + step])
+def out_of_eight_bits(
+    total: torch.Tensor, row_scale: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None
+) -> torch.Tensor:
+    """bf16 [T, O]: int32 sums `total` [T, O] times a scale [T, 1] for each row and one [O] for each column, plus `bias`
+    [O]."""
+    out = total.float().mul_(row_scale).mul_(scale)
+    return (out if bias is None else out.add_(bias)).to(torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """What surrounds an integer product, and how many rows it is given at a time on a CPU."""
+
+    quantise: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] = in_eight_bits
+    rescale: Callable[..., torch.Tensor] = out_of_eight_bits
+    chunk: int = CHUNK
+
+    @staticmethod
+    def compiled() -> "Kernels":
+        """The same through torch.compile: one pass over memory each, which needs no chunks."""
+        fused = partial(torch.compile, dynamic=True)
+        return Kernels(fused(in_eight_bits), fused(out_of_eight_bits), 2**31)
+
+    def product(
+        self, x: torch.Tensor, w: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        """bf16 [T, O]: x [T, I] times int8 w [I, O] with a `scale` [O] for each column, plus `bias` [O]."""
+        step = self.chunk if x.device.type == "cpu" else max(1, x.shape[0])
+        if 0 < x.shape[0] <= step:
+            return self._rows(x, w, scale, bias)
+        out = torch.empty(x.shape[0], w.shape[1], dtype=torch.bfloat16)
+        for at in range(0, x.shape[0], step):
+            out[at : at + step] = self._rows(x[at : at + step], w, scale, bias)
+        return out
+
+    def _rows(
+        self, x: torch.Tensor, w: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        rows, row_scale = self.quantise(x)
         if x.is_cuda and len(rows) < FEWEST:
             rows = nn.functional.pad(rows, (0, 0, 0, FEWEST - len(rows)))
-        total = torch._int_mm(rows, w)[: len(row_scale)].float().mul_(row_scale).mul_(scale)
-        out[at : at + step] = total if bias is None else total.add_(bias)
-    return out
+        return self.rescale(torch._int_mm(rows, w)[: len(row_scale)], row_scale, scale, bias)
 
 
 @dataclass(frozen=True)
@@ -49,14 +82,16 @@ class EightBit:
     back: torch.Tensor
     input_scale: torch.Tensor
     bias: torch.Tensor | None
+    kernels: Kernels = Kernels()
 
     @staticmethod
-    def of(weight: torch.Tensor, bias: torch.Tensor | None) -> "EightBit":
+    def of(weight: torch.Tensor, bias: torch.Tensor | None, kernels: Kernels = Kernels()) -> "EightBit":
         """`weight` [O, I] and `bias` [O] of a linear layer."""
         forth, output_scale = in_eight_bits(weight.detach())
         back, input_scale = in_eight_bits(weight.detach().t())
         wide = None if bias is None else bias.detach().float()
-        return EightBit(forth.t().contiguous(), output_scale[:, 0], back.t().contiguous(), input_scale[:, 0], wide)
+        copies = (forth.t().contiguous(), output_scale[:, 0], back.t().contiguous(), input_scale[:, 0])
+        return EightBit(*copies, wide, kernels)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """x [..., I] -> bf16 [..., O]."""
@@ -64,12 +99,12 @@ class EightBit:
         return out
 
 
-def replace(encoder: Any) -> None:
+def replace(encoder: Any, kernels: Kernels) -> None:
     """Let the encoder's own linear layers, where their weights are frozen, run in 8 bits. Their parameters stay what
     and where they are; adapters' layers and weights in 4 bits are left alone."""
     for module in linears(encoder):
         if module.weight.is_floating_point() and not module.weight.requires_grad:
-            module.forward = EightBit.of(module.weight, module.bias)  # type: ignore[assignment,method-assign]
+            module.forward = EightBit.of(module.weight, module.bias, kernels)  # type: ignore[assignment,method-assign]
 
 
 class _Frozen(torch.autograd.Function):
@@ -78,11 +113,11 @@ class _Frozen(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: EightBit) -> torch.Tensor:
         ctx.weight, ctx.dtype = weight, x.dtype
-        flat = product(x.reshape(-1, x.shape[-1]), weight.forth, weight.output_scale, weight.bias)
+        flat = weight.kernels.product(x.reshape(-1, x.shape[-1]), weight.forth, weight.output_scale, weight.bias)
         return flat.view(*x.shape[:-1], flat.shape[1])
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         grad, weight = grads[0], ctx.weight
-        flat = product(grad.reshape(-1, grad.shape[-1]), weight.back, weight.input_scale, None)
+        flat = weight.kernels.product(grad.reshape(-1, grad.shape[-1]), weight.back, weight.input_scale, None)
         return flat.view(*grad.shape[:-1], flat.shape[1]).to(ctx.dtype), None

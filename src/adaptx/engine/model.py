@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from adaptx.backbones import above_attention, attention_modules
-from adaptx.engine import eightbit
+from adaptx.engine import compiled, eightbit
 from adaptx.engine.attention import packed_attention
 from adaptx.engine.lower import LowerStates
 from adaptx.engine.packing import Features, Packed, batches
@@ -31,7 +31,8 @@ class Model:
     `packable` False: the library's own padded forward is used.
 
     `checkpointing`: the backward pass computes each layer again from its input (Chen et al. 2016): a fraction of the
-    activations, a third more time, the same gradients. `lower`: keeps what enters the lowest trained layer.
+    activations, a third more time, the same gradients. `compiled`: what lies between matrix products is fused.
+    `lower`: keeps what enters the lowest trained layer.
     """
 
     encoder: "PreTrainedModel"
@@ -41,12 +42,15 @@ class Model:
     precision: str
     packable: bool = True
     checkpointing: bool = False
+    compiled: bool = False
     lower: LowerStates | None = None
 
     def __post_init__(self) -> None:
         self._borders: Callable[[], AbstractContextManager[None]] = nullcontext
         if self.precision == "int8":
-            eightbit.replace(self.encoder)
+            eightbit.replace(self.encoder, eightbit.Kernels.compiled() if self.compiled else eightbit.Kernels())
+        if self.compiled:
+            compiled.replace(self.encoder, self.device.type)
         if self.checkpointing:
             keep_layer_inputs(self.encoder, lambda: self._borders)
         for head in self.heads.values():

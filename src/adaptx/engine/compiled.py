@@ -1,0 +1,38 @@
+"""Parts of the encoder through torch.compile, which fuses what lies between matrix products into few kernels.
+
+Knows modules, no method and no batch. Self-attention over packed rows and the linears inside it are left alone: their
+kernels are fused already, and shapes that change from bucket to bucket would be compiled again and again.
+"""
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from adaptx.backbones import token_wise
+from adaptx.errors import AdaptxError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+COMPILERS = ("g++", "clang++")
+
+
+def replace(encoder: "PreTrainedModel", device: str) -> None:
+    """Let the modules that treat every token alone run compiled, for any number of tokens; the first batches wait for
+    the compiler. Hooks on the modules still run. Raises AX033 without a compiler for `device`."""
+    import torch
+
+    check(device)
+    for module in token_wise(encoder):
+        module.forward = torch.compile(module.forward, dynamic=True)
+
+
+def check(device: str) -> None:
+    """Raises AX033 where torch.compile cannot work on `device`."""
+    if device.startswith("cuda"):
+        from importlib.util import find_spec
+
+        if find_spec("triton") is None:
+            raise AdaptxError("AX033", "--compile", "on a GPU it needs the triton package.")
+    elif not any(shutil.which(name) for name in (os.environ.get("CXX"), *COMPILERS) if name):
+        raise AdaptxError("AX033", "--compile", f"on a CPU it needs a C++ compiler: {' or '.join(COMPILERS)}.")
