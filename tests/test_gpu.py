@@ -107,3 +107,19 @@ def test_layers_computed_twice_take_less_of_the_gpus_memory(place: Settings) -> 
     plain = replace(model, device=CUDA)
     plenty = peak(plain)
     assert peak(replace(plain, checkpointing=True)) < plenty
+
+
+@pytest.mark.parametrize("method", ["full", "pfeiffer", "lora"])
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_compiled_parts_give_the_losses_and_gradients_of_those_that_are_not(
+    method: str, precision: str, place: Settings
+) -> None:
+    if method == "full" and precision == "int8":
+        pytest.skip("it has no frozen weights")
+    options = replace(toy.OPTIONS, method=method, precision=precision, batch_tokens=256)
+    (plain, wanted), (fused, found) = (
+        toy.loss_and_gradients(learner.build(prepare(place, "en", "toynli", replace(options, compile=c))))
+        for c in (False, True)
+    )
+    assert fused == pytest.approx(plain, rel=2e-2)
+    assert torch.nn.functional.cosine_similarity(found, wanted, dim=0) > 0.99

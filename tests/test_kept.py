@@ -22,8 +22,8 @@ TASKS = ("toypos", "toynli", "toytext", "squad_v1", "hellaswag")
 
 
 @pytest.fixture(autouse=True)
-def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "FROM", 1)
+def everything_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_a_cache_that_cannot_be_written_stops_nothing(own: Settings) -> None:
     assert learners.build(prepare(own, "en", "toypos", toy.OPTIONS)).parts["toypos"].features["train"].sequences
 
 
-def test_few_examples_are_not_kept(own: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "FROM", 20_000)
+def test_what_is_made_in_no_time_is_not_kept(own: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "SECONDS", 60.0)
     learners.build(prepare(own, "en", "toypos", toy.OPTIONS))
     assert not folders(own)

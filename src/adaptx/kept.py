@@ -1,4 +1,4 @@
-"""Features of large data sets on disk: tokenised once, mapped into memory from then on. Knows arrays, no tokenizer.
+"""Features on disk: what took time to tokenise is mapped into memory from then on. Knows arrays, no tokenizer.
 
 A folder holds one .npy file an array and the files' hashes; its name is the hash of everything that decides what the
 features are.
@@ -20,21 +20,24 @@ from adaptx import atomic
 from adaptx.engine.packing import Features, IntArray
 from adaptx.recipe import digest_of
 
-FROM = 20_000  # examples; fewer are tokenised in about a second
+SECONDS = 0.5  # what takes less to make is made again
 DAYS = 30  # features that nothing has read for so long go when others are written
 ARRAYS = tuple(f.name for f in fields(Features) if f.name != "extra")
 EXTRA, SUMS = "extra.", "sha256.json"
 
 
 def features(cache: Path, key: dict[str, Any], make: Callable[[], Features]) -> Features:
-    """What `make` gives; from `cache`, and read-only, where that has been made for `key` (JSON values) before."""
+    """What `make` gives; from `cache`, and read-only, where that has been made for `key` (JSON values) before and took
+    half a second or more."""
     folder = cache / "features" / digest_of(key)
     found = _read(folder)
     if found is None:
+        began = time.perf_counter()
         made = make()
-        _clear(folder.parent)
-        with suppress(OSError):  # a full disk is no reason to stop: nothing is kept
-            _write(folder, made)
+        if time.perf_counter() - began >= SECONDS:
+            _clear(folder.parent)
+            with suppress(OSError):  # a full disk is no reason to stop: nothing is kept
+                _write(folder, made)
         return made
     with suppress(OSError):  # another user's cache can be read all the same
         os.utime(folder)

@@ -147,8 +147,9 @@ class Learner:
         return all("dev" in p.features for p in self.parts.values())
 
 
-def build(job: Job) -> Learner:
-    """The learner of a job on the settings' device, weights initialised from the recipe's seed."""
+def build(job: Job, keep: bool = True) -> Learner:
+    """The learner of a job on the settings' device, weights initialised from the recipe's seed. `keep` False: every
+    text is tokenised, whatever the cache has."""
     recipe, method = job.recipe, job.method
     name = adapter_name(recipe.lang, recipe.task)
     device = backbones.pick_device(job.settings.device)
@@ -170,7 +171,7 @@ def build(job: Job) -> Learner:
     for module in encoder.modules():
         if isinstance(module, nn.Dropout):
             module.p = recipe.optimiser.dropout
-    parts = {t.id: _part(job, t, backbone) for t in job.tasks}
+    parts = {t.id: _part(job, t, backbone, keep) for t in job.tasks}
     heads = nn.ModuleDict({t: p.kind.head(backbone, p.labels, p.task) for t, p in parts.items()})
     if method.family == "full":
         ids = np.concatenate([p.features["train"].ids for p in parts.values()])
@@ -190,7 +191,7 @@ def build(job: Job) -> Learner:
     return Learner(job, model, parts, name, constant_layers=_constant_layers(model, parts))
 
 
-def _part(job: Job, task: Task, backbone: backbones.Backbone) -> Part:
+def _part(job: Job, task: Task, backbone: backbones.Backbone, keep: bool) -> Part:
     kind = kind_of(task)
     text = Text.of(backbone, task.train.max_tokens)
     data = job.data[task.id]
@@ -198,8 +199,7 @@ def _part(job: Job, task: Task, backbone: backbones.Backbone) -> Part:
 
     def features(split: sources.Split) -> Features:
         make = partial(kind.features, data[split].examples, text, labels, task)
-        large = len(data[split].examples) >= kept.FROM
-        return kept.features(job.settings.cache, _key(job, task, split, labels), make) if large else make()
+        return kept.features(job.settings.cache, _key(job, task, split, labels), make) if keep else make()
 
     return Part(task, kind, text, labels, {split: features(split) for split in data})
 

@@ -83,7 +83,7 @@ def open_session(settings: Settings, spec: Spec) -> Session:
     backbone.tokenizer = timed
     try:
         with clock("attach"):
-            learner = learners.build(job)
+            learner = learners.build(job, keep=False)  # tokenising is a phase of its own
     finally:
         backbone.tokenizer = timed.inner
     clock.seconds["tokenise"] = timed.seconds

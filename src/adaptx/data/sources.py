@@ -4,9 +4,10 @@ Knows readers, the Hub and the sample corpus; knows no tokenizer and no training
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -104,7 +105,7 @@ def _known_labels(task: Task, examples: Sequence[Example]) -> None:
             )
 
 
-Rows = tuple[list[Example], list[tuple[str, str]]]
+Rows = tuple[Sequence[Example], list[tuple[str, str]]]
 
 
 def files_of(root: Path, part: Part) -> list[Path]:
@@ -124,13 +125,32 @@ def files_of(root: Path, part: Part) -> list[Path]:
 
 
 def _local(settings: Settings, source: Source, part: Part, lang: str, split: str) -> Rows:
-    from adaptx.data.readers import read
-
     root = settings.data_root
     assert root is not None
     paths = files_of(root, part)
-    rows = read(part.format or source.format or "", paths, {**source.options, **part.options})
-    return rows, [(p.relative_to(root).as_posix(), hash_file(p, settings.cache)) for p in paths]
+    hashes = tuple(hash_file(p, settings.cache) for p in paths)
+    options = {**source.options, **part.options}
+    rows = _read(_Reading(part.format or source.format or "", tuple(paths), hashes, repr(options), options))
+    return rows, list(zip((p.relative_to(root).as_posix() for p in paths), hashes, strict=True))
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What decides the examples of a file or several; `options` is `key` in the form that readers take."""
+
+    format: str
+    paths: tuple[Path, ...]
+    hashes: tuple[str, ...]
+    key: str
+    options: dict[str, Any] = field(compare=False)
+
+
+@lru_cache(maxsize=4)
+def _read(reading: _Reading) -> tuple[Example, ...]:
+    """Files of which several splits take rows are read once."""
+    from adaptx.data.readers import read
+
+    return tuple(read(reading.format, reading.paths, reading.options))
 
 
 def _sample(settings: Settings, source: Source, part: Part, lang: str, split: str) -> Rows:

@@ -1,12 +1,15 @@
 """Parts of the encoder through torch.compile, which fuses what lies between matrix products into few kernels.
 
-Knows modules, no method and no batch. Self-attention over packed rows and the linears inside it are left alone: their
-kernels are fused already, and shapes that change from bucket to bucket would be compiled again and again.
+Knows modules, no method and no batch. Self-attention over packed rows and the linears inside it are left alone: shapes
+that change from bucket to bucket would be compiled again and again.
 """
 
 import os
 import shutil
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
+
+import torch
 
 from adaptx.backbones import token_wise
 from adaptx.errors import AdaptxError
@@ -17,12 +20,9 @@ if TYPE_CHECKING:
 COMPILERS = ("g++", "clang++")
 
 
-def replace(encoder: "PreTrainedModel", device: str) -> None:
+def replace(encoder: "PreTrainedModel") -> None:
     """Let the modules that treat every token alone run compiled, for any number of tokens; the first batches wait for
-    the compiler. Hooks on the modules still run. Raises AX033 without a compiler for `device`."""
-    import torch
-
-    check(device)
+    the compiler. Hooks on the modules still run."""
     for module in token_wise(encoder):
         module.forward = torch.compile(module.forward, dynamic=True)
 
@@ -30,8 +30,6 @@ def replace(encoder: "PreTrainedModel", device: str) -> None:
 def check(device: str) -> None:
     """Raises AX033 where torch.compile cannot work on `device`."""
     if device.startswith("cuda"):
-        from importlib.util import find_spec
-
         if find_spec("triton") is None:
             raise AdaptxError("AX033", "--compile", "on a GPU it needs the triton package.")
     elif not any(shutil.which(name) for name in (os.environ.get("CXX"), *COMPILERS) if name):

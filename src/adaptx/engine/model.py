@@ -31,7 +31,8 @@ class Model:
     `packable` False: the library's own padded forward is used.
 
     `checkpointing`: the backward pass computes each layer again from its input (Chen et al. 2016): a fraction of the
-    activations, a third more time, the same gradients. `compiled`: what lies between matrix products is fused.
+    activations, a third more time, the same gradients. `compiled`: what lies between matrix products is fused; in int8
+    what surrounds the integer products, since layers that hold weights of their own would each be compiled anew.
     `lower`: keeps what enters the lowest trained layer.
     """
 
@@ -47,10 +48,12 @@ class Model:
 
     def __post_init__(self) -> None:
         self._borders: Callable[[], AbstractContextManager[None]] = nullcontext
+        if self.compiled:
+            compiled.check(self.device.type)
         if self.precision == "int8":
             eightbit.replace(self.encoder, eightbit.Kernels.compiled() if self.compiled else eightbit.Kernels())
-        if self.compiled:
-            compiled.replace(self.encoder, self.device.type)
+        elif self.compiled:
+            compiled.replace(self.encoder)
         if self.checkpointing:
             keep_layer_inputs(self.encoder, lambda: self._borders)
         for head in self.heads.values():
