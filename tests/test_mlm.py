@@ -136,6 +136,7 @@ def learner_of(settings: Settings, options: RunOptions = toy.OPTIONS, lang: str 
 
 def test_a_learner_draws_new_masks_for_training_and_keeps_those_for_evaluation(settings: Settings) -> None:
     learner = learner_of(settings)
+    assert len({id(work.features) for work in learner.plan(0)}) == 1, "masks are drawn once an epoch"
     shown = [learner.plan(epoch)[0].features.ids.tobytes() for epoch in (0, 1, 0)]
     assert shown[0] == shown[2] != shown[1]
     learner.model.train(False)

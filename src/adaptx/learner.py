@@ -69,7 +69,8 @@ class Learner:
         recipe = self.job.recipe
         if len(self.parts) == 1:
             task = next(iter(self.parts))
-            return [Work(task, self._refreshed(task, epoch), r) for r in self._batches(task, epoch)]
+            features = self._refreshed(task, epoch)
+            return [Work(task, features, rows) for rows in self._batches(task, epoch)]
         shares = batch_shares({t: len(self._batches(t, 0)) for t in self.parts}, recipe.mixing or Mixing())
         work: list[Work] = []
         for task, share in shares.items():
