@@ -123,7 +123,7 @@ CODES: dict[str, Code] = {
     ),
     "AX033": Code(
         "package missing",
-        "An optional package that this choice needs is not installed.",
+        "Something that this choice needs and adaptx does not bring is not installed.",
         "Install the extra that the message names; `adaptx doctor` lists them.",
     ),
     "AX040": Code(

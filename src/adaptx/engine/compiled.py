@@ -30,7 +30,9 @@ def replace(encoder: "PreTrainedModel") -> None:
 def check(device: str) -> None:
     """Raises AX033 where torch.compile cannot work on `device`."""
     if device.startswith("cuda"):
-        if find_spec("triton") is None:
-            raise AdaptxError("AX033", "--compile", "on a GPU it needs the triton package.")
-    elif not any(shutil.which(name) for name in (os.environ.get("CXX"), *COMPILERS) if name):
-        raise AdaptxError("AX033", "--compile", f"on a CPU it needs a C++ compiler: {' or '.join(COMPILERS)}.")
+        there, needed = find_spec("triton") is not None, "on a GPU it needs the package triton"
+    else:
+        there = any(shutil.which(name) for name in (os.environ.get("CXX"), *COMPILERS) if name)
+        needed = f"on a CPU it needs a C++ compiler ({' or '.join(COMPILERS)})"
+    if not there:
+        raise AdaptxError("AX033", "--compile", f"{needed}.", "Install it, or leave --compile out.")
