@@ -59,7 +59,7 @@ class Kernels:
         step = self.chunk if x.device.type == "cpu" else max(1, x.shape[0])
         if 0 < x.shape[0] <= step:
             return self._rows(x, w, scale, bias)
-        out = torch.empty(x.shape[0], w.shape[1], dtype=torch.bfloat16)
+        out = torch.empty(x.shape[0], w.shape[1], dtype=torch.bfloat16, device=x.device)
         for at in range(0, x.shape[0], step):
             out[at : at + step] = self._rows(x[at : at + step], w, scale, bias)
         return out
