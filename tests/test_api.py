@@ -290,13 +290,15 @@ def test_training_options_come_from_what_is_passed_then_from_the_environment(
             adaptx.train("en", "toynli", progress=False)
 
 
-def test_a_switch_can_be_set_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["gradient_checkpointing", "compile"])
+def test_a_switch_can_be_set_in_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from adaptx.api.options import resolve as options
 
+    twin = f"ADAPTX_{name.upper()}"
     for text, value in (("1", True), ("True", True), ("off", False), ("", False)):
-        monkeypatch.setenv("ADAPTX_GRADIENT_CHECKPOINTING", text)
-        assert options({}, None)[1].gradient_checkpointing is value
-    monkeypatch.setenv("ADAPTX_GRADIENT_CHECKPOINTING", "perhaps")
+        monkeypatch.setenv(twin, text)
+        assert getattr(options({}, None)[1], name) is value
+    monkeypatch.setenv(twin, "perhaps")
     with refused("AX070"):
         options({}, None)
 

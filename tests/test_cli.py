@@ -266,7 +266,24 @@ def test_no_environment_twin_goes_untested() -> None:
         *places,
         *RECIPE_TWINS,
         "ADAPTX_GRADIENT_CHECKPOINTING",  # no recipe knows it: tests/test_api.py
+        "ADAPTX_COMPILE",  # a switch: below
     }
+
+
+@pytest.mark.parametrize("verb", [("train-adapter",), ("train-full",)])
+def test_compiling_can_be_asked_for_by_a_switch_and_by_its_twin(
+    verb: tuple[str], shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no compiler both are refused; without them the run goes on to its end."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    command = (*verb, "--lang", "en", "--task", "toynli", "--max-steps", 1, "--device", "cpu", "--seed", 3)
+    assert call(*command, "--compile").err.count("AX033") == 1
+    monkeypatch.setenv("ADAPTX_COMPILE", "1")
+    assert call(*command).err.count("AX033") == 1
+    monkeypatch.delenv("ADAPTX_COMPILE")
+    done = call(*command)
+    assert done.code == 0, done.err
 
 
 PREDICTIONS: dict[str, tuple[str, str, Callable[[Any], bool]]] = {
