@@ -287,17 +287,17 @@ def systems(world: World, wanted: list[str], compiled: bool) -> Iterator[System]
     for method in wanted:
         for role in OURS[:1] if method == "full" else OURS:
             yield ours(world, method, role)
-    if compiled and "pfeiffer" in wanted:
-        yield bottleneck_peer(world, "tuned", 32, compiled=True)
-    if compiled and "lora" in wanted:
-        yield lora_peer(world, "tuned", alike, compiled=True)
     if "pfeiffer" in wanted:
         yield bottleneck_peer(world, "tuned", alike)
         yield bottleneck_peer(world, "tuned", 32)
+        if compiled:
+            yield bottleneck_peer(world, "tuned", 32, compiled=True)
         yield bottleneck_peer(world, "default", 8)
     if "lora" in wanted:
         yield lora_peer(world, "tuned", alike)
         yield lora_peer(world, "tuned", alike, half=True)
+        if compiled:
+            yield lora_peer(world, "tuned", alike, compiled=True)
         yield lora_peer(world, "default", 8)
     if "full" in wanted:
         yield full_peer(world, "tuned", alike)

@@ -146,10 +146,11 @@ def test_a_folder_is_refused_for(code: str, damage: Callable[[Path], object], co
 
 def test_a_folder_that_does_not_read_is_left_out_of_the_listing_and_named(copy: Stored) -> None:
     place = copy.folder.parents[4]
-    assert (store.listing(place), store.unreadable(place)) == ([copy], [])
+    assert store.contents(place) == ([copy], [])
     edit(lambda m: m.update(schema_version=2))(copy.folder)
     assert store.listing(place) == []
-    [error] = store.unreadable(place)
+    found, [error] = store.contents(place)
+    assert found == []
     assert (error.code, copy.recipe.run_id[:8] in str(error.given)) == ("AX023", True)
     with pytest.raises(AdaptxError, match="1 of its folders cannot be read"):
         store.find(place, Ref("en", "toynli"))

@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import sys
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def hardware(device: str) -> dict[str, Any]:
     return out
 
 
+@lru_cache(maxsize=1)
 def code_digest() -> str:
     """sha256 over the package's own source files by name: the same code gives the same digest, with or without git."""
     root = Path(__file__).parent

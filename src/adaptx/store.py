@@ -53,27 +53,24 @@ def scratch(store: Path, run: str) -> Path:
     return store / ".runs" / run
 
 
-def listing(store: Path) -> list[Stored]:
-    """All finished adapters by reference; those of `unreadable` are left out."""
-    found = [s for s in _folders(store) if isinstance(s, Stored)]
-    return sorted(found, key=lambda s: (s.recipe.lang, s.recipe.task, s.recipe.method, s.manifest.created))
-
-
-def unreadable(store: Path) -> list[AdaptxError]:
-    """What is wrong with the folders whose manifest does not read: one AX023 each."""
-    return [e for e in _folders(store) if isinstance(e, AdaptxError)]
-
-
-def _folders(store: Path) -> Iterator[Stored | AdaptxError]:
+def contents(store: Path) -> tuple[list[Stored], list[AdaptxError]]:
+    """All finished adapters by reference, and an AX023 for each folder whose manifest does not read."""
+    found, unreadable = [], []
     for path in sorted(store.glob(f"*/*/*/*/*/{manifest.FILE}")):
         if path.parent.name.startswith("."):
             continue
         try:
-            yield Stored(path.parent, manifest.read(path.parent))
+            found.append(Stored(path.parent, manifest.read(path.parent)))
         except AdaptxError as error:
             if error.code != "AX023":
                 raise
-            yield error
+            unreadable.append(error)
+    return sorted(found, key=lambda s: (s.recipe.lang, s.recipe.task, s.recipe.method, s.manifest.created)), unreadable
+
+
+def listing(store: Path) -> list[Stored]:
+    """All finished adapters by reference; folders without a readable manifest are left out."""
+    return contents(store)[0]
 
 
 def get(store: Path, recipe: Recipe) -> Stored | None:
@@ -110,10 +107,11 @@ def find(store: Path, ref: Ref, backbone: str | None = None) -> Stored:
         full = trimmed.full_name(backbone)
         found = [s for s in match(store, ref) if trimmed.full_name(s.recipe.backbone.name) == full]
     if not found:
-        near = [s.ref for s in listing(store) if s.recipe.lang == ref.lang or s.recipe.task == ref.task]
+        held, unreadable = contents(store)
+        near = [s.ref for s in held if s.recipe.lang == ref.lang or s.recipe.task == ref.task]
         hint = f" The store has {', '.join(near[:4])}." if near else ""
-        broken = len(unreadable(store))
-        hint += f" {broken} of its folders cannot be read: `adaptx ls adapters` names them." if broken else ""
+        if unreadable:
+            hint += f" {len(unreadable)} of its folders cannot be read: `adaptx ls adapters` names them."
         raise AdaptxError("AX006", ref, f"the store has no such adapter{f' for {backbone}' if backbone else ''}.{hint}")
     methods = sorted({s.recipe.method for s in found})
     if len(methods) > 1 or (ref.run and len(found) > 1):

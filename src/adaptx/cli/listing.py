@@ -41,8 +41,6 @@ def ls(
         What.methods: _methods,
         What.adapters: _adapters,
     }[what](settings)
-    if what is What.adapters:
-        _say_unreadable(settings)
     if as_json:
         print_json(rows)
     elif not rows:
@@ -104,17 +102,13 @@ def _methods(settings: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _say_unreadable(settings: Any) -> None:
+def _adapters(settings: Any) -> list[dict[str, Any]]:
     from adaptx import store
     from adaptx.cli.screen import say
 
-    for error in store.unreadable(settings.store):
+    found, unreadable = store.contents(settings.store)
+    for error in unreadable:
         say(f"left out: {error.code} {error.title}: {error.given}: {error.why}")
-
-
-def _adapters(settings: Any) -> list[dict[str, Any]]:
-    from adaptx import store
-
     return [
         {
             "ref": s.ref,
@@ -125,5 +119,5 @@ def _adapters(settings: Any) -> list[dict[str, Any]]:
             "seconds": round(sum(s.manifest.cost.get("seconds", {}).values())),
             "created": s.manifest.created,
         }
-        for s in store.listing(settings.store)
+        for s in found
     ]
