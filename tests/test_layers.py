@@ -20,7 +20,7 @@ MODULES = {
 MODULES["adaptx"] = MODULES.pop("__init__")
 # Layers from the bottom up, by module or package below adaptx; the longest name that fits a module decides.
 LAYERS: list[set[str]] = [
-    {"adaptx", "errors", "units", "atomic", "refs", "resident"},
+    {"adaptx", "errors", "units", "atomic", "refs", "resident", "libraries"},
     {"registry", "config", "recipe", "manifest", "provenance", "licences"},
     {"data", "tasks", "metrics", "backbones", "bundled", "trimmed", "vocabulary", "methods", "engine.packing"},
     {"chance", "engine", "kept", "scores", "cards", "snippets", "stack", "store"},

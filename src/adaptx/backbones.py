@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptx import atomic, trimmed
+from adaptx import atomic, libraries, trimmed
 from adaptx.config import Settings
 from adaptx.errors import AdaptxError
 from adaptx.recipe import BackboneRef
@@ -31,6 +31,7 @@ LINEARS = (
     "intermediate.dense",
     "output.dense",
 )  # of a layer
+UNUSED = ("scipy", "sklearn")  # transformers imports them for detecting objects and for assisted generation
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 # model type -> (weight prefix in checkpoints with heads, first position id minus the padding id; None: counts from 0)
 MODEL_TYPES = {"bert": ("bert.", None), "roberta": ("roberta.", 1), "xlm-roberta": ("roberta.", 1)}
@@ -139,11 +140,9 @@ class Backbone:
         be trained.
         """
         import torch
-        from transformers import BertModel, RobertaModel, XLMRobertaModel
 
-        models = {"bert": BertModel, "roberta": RobertaModel, "xlm-roberta": XLMRobertaModel}
         with torch.device("meta"):
-            encoder = models[self.config.model_type](self.config, add_pooling_layer=False)
+            encoder = _model_types()[self.config.model_type](self.config, add_pooling_layer=False)
         state = {k: v.clone() for k, v in self.state.items()} if private else self.weights(precision)
         encoder.load_state_dict(state, assign=True)
         length = self.config.max_position_embeddings
@@ -252,7 +251,8 @@ def _downloaded(spec: BackboneSpec, cache: Path) -> tuple[Path, str]:
 
 def read_config(path: Path) -> "PretrainedConfig":
     """The model configuration in `path`, built from allow-listed fields of the right type. Raises AX031."""
-    from transformers import BertConfig, RobertaConfig, XLMRobertaConfig
+    with libraries.importing(*UNUSED):
+        from transformers import BertConfig, RobertaConfig, XLMRobertaConfig
 
     try:
         raw = json.loads(path.read_text("utf-8"))
@@ -283,26 +283,30 @@ def read_config(path: Path) -> "PretrainedConfig":
     return kinds[model_type](**fields, attention_probs_dropout_prob=0.0, attn_implementation="sdpa")
 
 
+def _model_types() -> "dict[str, type[PreTrainedModel]]":
+    with libraries.importing(*UNUSED):
+        from transformers import BertModel, RobertaModel, XLMRobertaModel
+
+    return {"bert": BertModel, "roberta": RobertaModel, "xlm-roberta": XLMRobertaModel}
+
+
 @lru_cache(maxsize=2)
 def load(files: BackboneFiles) -> Backbone:
     """The weights and the tokenizer in `files`, kept for the next caller. Raises AX031, AX032."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
-    from transformers import BertModel, RobertaModel, XLMRobertaModel
 
     config = read_config(files.folder / "config.json")
     prefix, offset = MODEL_TYPES[config.model_type]
-    models = {"bert": BertModel, "roberta": RobertaModel, "xlm-roberta": XLMRobertaModel}
+    kind = _model_types()[config.model_type]
     try:
         found = load_file(files.folder / "model.safetensors")
     except (SafetensorError, OSError) as error:
         raise AdaptxError("AX032", files.name, f"model.safetensors cannot be read ({error}).") from None
     found = {_modern(k.removeprefix(prefix)): v for k, v in found.items()}
     with torch.device("meta"):
-        wanted = {
-            k: v.shape for k, v in models[config.model_type](config, add_pooling_layer=False).state_dict().items()
-        }
+        wanted = {k: v.shape for k, v in kind(config, add_pooling_layer=False).state_dict().items()}
     wrong = [k for k, shape in wanted.items() if k not in found or found[k].shape != shape]
     if wrong:
         raise AdaptxError("AX032", files.name, f"{len(wrong)} tensors missing or of another shape, first {wrong[0]}.")

@@ -10,13 +10,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from adaptx import atomic
+from adaptx import atomic, libraries
 from adaptx.errors import AdaptxError
 from adaptx.resident import resident
 
 
 def main() -> int:
     """Carry out the order on stdin; 0 where it gave a result."""
+    libraries.ours()
     order = json.load(sys.stdin)
     outcome = perform(order)
     atomic.write_json(Path(order["out"]), outcome)

@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from adaptx import libraries
 from adaptx.cli import (
     bench,
     combine,
@@ -64,6 +65,7 @@ def root(version: bool = typer.Option(False, "--version", help="Print the versio
 def main() -> None:
     """Run the command line; exit 0 ok, 1 failed, 2 usage, 130 interrupted."""
     debug = "--debug" in sys.argv
+    libraries.ours()
     try:
         app()
     except (AdaptxError, OSError) as fault:

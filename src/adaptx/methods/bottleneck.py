@@ -4,10 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import adapters
-from adapters.composition import Fuse, Stack
-from adapters.loading import AdapterLoader
 from transformers import PreTrainedModel
+
+from adaptx import libraries
+
+with libraries.importing("bitsandbytes"):  # it looks for 4-bit linears, for its LoRA: ours is peft's
+    import adapters
+    from adapters import init
+    from adapters.composition import Fuse, Stack
+    from adapters.loading import AdapterLoader
 
 OURS = ("adapters.", "invertible_adapters.", "prefix_tunings.", "prefix_gates.")
 CONFIGS = {
@@ -24,7 +29,7 @@ __all__ = ["Fuse", "activate", "attach", "load", "move_like_backbone", "save", "
 
 def _prepare(encoder: PreTrainedModel) -> None:
     if not hasattr(encoder, "adapters_config"):
-        adapters.init(encoder)
+        init(encoder)
         move_like_backbone(encoder)
 
 

@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Protocol
 
-from adaptx import backbones
+from adaptx import backbones, libraries
 from adaptx.config import Settings
 from adaptx.study.plan import Step, Study
 from adaptx.study.work import Outcome, Unit, Worker, failure
@@ -67,6 +67,7 @@ _of_this_process: dict[str, Worker] = {}
 def _start(settings: Settings, study: Study, threads: int, parent: int) -> None:
     """Prepare a pool's process: one worker, its share of the cores, and an end when the parent's comes."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
+    libraries.ours()
     backbones.quiet()
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     _of_this_process["worker"] = Worker(settings, study)
