@@ -19,6 +19,7 @@ from adaptx.engine.model import Model
 from adaptx.engine.packing import Packed, pieces_of
 from adaptx.errors import AdaptxError
 from adaptx.tasks import kind_of
+from adaptx.tasks.heads import Dropout
 from adaptx.training import prepare, run
 from test_parity import adapted, batch_of, features_of, sequences
 
@@ -92,17 +93,20 @@ def test_gradients_of_pieces_add_up_to_the_whole_batchs(kind: str, pieces: int, 
     )
     stepper = Stepper(model, hooks, torch.optim.SGD(list(parameters(model).values())), [], 1.0)
 
-    def gradients(n: int) -> tuple[float, dict[str, torch.Tensor]]:
+    def gradients(n: int, masks: int = 7) -> tuple[float, dict[str, torch.Tensor]]:
         stepper.pieces = n
-        loss, tokens = stepper._gradients(work)
+        loss, tokens = stepper._gradients(work, masks)
         assert tokens == features.tokens
         found = {k: p.grad.clone() for k, p in parameters(model).items() if p.grad is not None}
         model.encoder.zero_grad()
         model.heads.zero_grad()
         return float(loss), found
 
+    model.heads.train(True)  # with dropout there
     (whole, wanted), (parts, found) = gradients(1), gradients(pieces)
     assert parts == pytest.approx(whole, rel=1e-5)
+    drops = any(isinstance(m, Dropout) for m in head.modules())
+    assert (gradients(pieces, masks=8)[0] != pytest.approx(whole, rel=1e-4)) is drops
     assert all(torch.allclose(found[k], wanted[k], rtol=1e-4, atol=1e-6) for k in wanted)
     assert max(float(g.abs().max()) for g in wanted.values()) > 1e-4
 
@@ -137,7 +141,6 @@ def trained(settings: Settings, report: Callable[[str, dict[str, Any]], None] = 
 def test_a_batch_too_big_for_the_device_is_taken_in_pieces_and_said_so(
     settings: Settings, world: toy.World, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nn.Dropout, "forward", lambda self, states: states)  # its draws depend on how rows are divided
     plenty = trained(settings)
     told = []
     monkeypatch.setattr(learner.Learner, "loss", small_device(80))

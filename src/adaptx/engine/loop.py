@@ -12,12 +12,13 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from adaptx.engine import checkpoint, optimisers
 from adaptx.engine.interrupt import held_back
 from adaptx.engine.model import Model
-from adaptx.engine.packing import Features, IntArray, Packed, pack, pieces_of
+from adaptx.engine.packing import Features, IntArray, Packed, part, pieces_of
 from adaptx.engine.parallel import ALONE, Ranks
 from adaptx.errors import AdaptxError
 from adaptx.methods import trainable
@@ -94,6 +95,11 @@ def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
     return peak * (step + 1) / rise if step < rise else peak * (steps - step) / max(1, steps - rise)
 
 
+def _masks(seed: int, step: int) -> int:
+    """The same in every process, and after a restart."""
+    return int(np.random.default_rng([seed, step, 3]).integers(2**63))
+
+
 def parameters(model: Model) -> dict[str, torch.nn.Parameter]:
     """Everything that trains, encoder and head, by a stable name."""
     return {
@@ -139,7 +145,7 @@ def train(
                 began = time.monotonic()
                 for group in optimiser.param_groups:
                     group["lr"] = learning_rate(now.step, steps, options.lr, options.warmup)
-                tokens = stepper.step(plan[now.batch])
+                tokens = stepper.step(plan[now.batch], _masks(options.seed, now.step))
                 now.step, now.batch, now.tokens = now.step + 1, now.batch + 1, now.tokens + tokens
                 last = now.batch == len(plan) or now.step == steps
                 if stepper.waiting >= stepper.most or last or not now.losses:
@@ -222,12 +228,14 @@ class Stepper:
                 raise AdaptxError("AX040", f"loss {value}", "the loss is no longer a number.")
         return values
 
-    def step(self, work: Work) -> int:
-        """One optimiser step; returns its tokens. Raises AX042 where not even one unit fits into memory."""
+    def step(self, work: Work, masks: int | None = None) -> int:
+        """One optimiser step; returns its tokens. `masks`: what the heads' dropout is drawn from.
+
+        Raises AX042 where not even one unit fits into memory."""
         self.model.train(True)
         while True:
             try:
-                loss, tokens = self._gradients(work)
+                loss, tokens = self._gradients(work, masks)
                 break
             except torch.OutOfMemoryError:
                 pass
@@ -246,21 +254,22 @@ class Stepper:
         self.optimiser.zero_grad(set_to_none=True)
         return tokens
 
-    def _gradients(self, work: Work) -> tuple[torch.Tensor, int]:
+    def _gradients(self, work: Work, masks: int | None = None) -> tuple[torch.Tensor, int]:
         """Forward and backward of one batch: its mean loss, and its tokens; of all processes together."""
         share = self.ranks.share(work.features, work.rows)
         parts = [
-            pack(work.features, rows, self.model.first_position, self.model.buckets)
+            part(work.features, rows, work.rows, self.model.first_position, self.model.buckets)
             for rows in (pieces_of(work.features, share, self.pieces) if len(share) else [])
         ]
         whole = len(parts) == self.ranks.world == 1
         items = [1] if whole else [self.hooks.items(work.task, p) for p in parts]
         everything, tokens = self.ranks.sums([sum(items), sum(p.tokens for p in parts)], self.model.device)
         total = torch.zeros((), device=self.model.device)
-        for part, n in zip(parts, items, strict=True):
+        for batch, n in zip(parts, items, strict=True):
             if n == 0:
                 continue  # nothing here has a known label
-            loss = self.hooks.loss(work.task, part.to(self.model.device)) * (n / max(1, everything))
+            batch.masks = masks
+            loss = self.hooks.loss(work.task, batch.to(self.model.device)) * (n / max(1, everything))
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach().float()
         self._add_up(total)

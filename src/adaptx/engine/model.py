@@ -20,6 +20,7 @@ from adaptx.engine.lower import LowerStates
 from adaptx.engine.packing import Features, Packed, batches
 from adaptx.engine.patches import only_rows
 from adaptx.errors import AdaptxError
+from adaptx.tasks.heads import Dropout, Masks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -84,7 +85,17 @@ class Model:
 
     def __call__(self, task: str, batch: Packed) -> torch.Tensor:
         """Outputs [S, C] of the task's head in float32."""
+        self._draw_masks_for(self.heads[task], batch)
         return self.heads[task](self.states(batch, selected=True).float())  # type: ignore[no-any-return]
+
+    def _draw_masks_for(self, head: nn.Module, batch: Packed) -> None:
+        masks = None
+        if batch.masks is not None:
+            rows, mine = batch.among or (len(batch.select), None)
+            masks = Masks(torch.Generator(self.device).manual_seed(batch.masks), rows, mine)
+        for module in head.modules():
+            if isinstance(module, Dropout):
+                module.masks = masks
 
     def train(self, mode: bool = True) -> None:
         """Dropout on or off, in encoder and head."""

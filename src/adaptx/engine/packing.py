@@ -7,6 +7,7 @@ explicit, and `select` says which tokens a head reads. T: tokens, n: sequences, 
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -123,6 +124,8 @@ class Packed:
     selected: IntArray  # [S] index of each selected position in its Features
     buckets: list[Bucket]
     key: bytes = b""  # hash of the sequences in their order: equal batches have equal ones
+    among: tuple[int, torch.Tensor] | None = None  # of a part: how many selected its batch has, and which [S] are here
+    masks: int | None = None  # what the masks of heads are drawn from
 
     @property
     def tokens(self) -> int:
@@ -133,11 +136,13 @@ class Packed:
         """The batch with its tensors on `device` (asynchronous copies from pinned memory on CUDA)."""
         if device.type == "cpu":
             return self
-        moved = {
-            k: v.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else v.to(device)
-            for k, v in vars(self).items()
-            if isinstance(v, torch.Tensor)
-        }
+
+        def move(x: torch.Tensor) -> torch.Tensor:
+            return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
+
+        moved: dict[str, Any] = {k: move(v) for k, v in vars(self).items() if isinstance(v, torch.Tensor)}
+        if self.among is not None:
+            moved["among"] = (self.among[0], move(self.among[1]))
         return Packed(**{**vars(self), **moved})
 
 
@@ -164,19 +169,13 @@ def _buckets(lengths: IntArray, slack: float = 1.12, spare: int = 2) -> list[Buc
 
 def pack(features: Features, rows: IntArray, first_position: int, buckets: bool = True) -> Packed:
     """One batch of the sequences `rows`; positions count from `first_position` (RoBERTa starts at padding + 1)."""
+    rows = _by_length(features, rows)
     lengths = features.offsets[rows + 1] - features.offsets[rows]
-    order = np.argsort(lengths, kind="stable")
-    rows, lengths = rows[order], lengths[order]
     cu = np.concatenate([[0], np.cumsum(lengths)])
     inside = np.arange(cu[-1]) - np.repeat(cu[:-1], lengths)
     source = np.repeat(features.offsets[rows], lengths) + inside
     ids, types = features.ids[source], features.types[source]
-    n_select = features.select_offsets[rows + 1] - features.select_offsets[rows]
-    owner = np.repeat(np.arange(len(rows)), n_select)
-    first = np.concatenate([[0], np.cumsum(n_select)])
-    selected = (
-        np.repeat(features.select_offsets[rows], n_select) + np.arange(first[-1]) - np.repeat(first[:-1], n_select)
-    )
+    selected, owner = _selected(features, rows)
     return Packed(
         _tensor(ids)[None],
         _tensor(inside + first_position)[None],
@@ -192,6 +191,30 @@ def pack(features: Features, rows: IntArray, first_position: int, buckets: bool 
         _buckets(lengths) if buckets else [],
         hashlib.blake2b(b"".join(x.tobytes() for x in (ids, types, cu)), digest_size=16).digest(),
     )
+
+
+def part(features: Features, rows: IntArray, whole: IntArray, first_position: int, buckets: bool = True) -> Packed:
+    """One batch of the sequences `rows`, all or some of a `whole` batch that was divided."""
+    packed = pack(features, rows, first_position, buckets)
+    if len(rows) < len(whole):
+        selected, _ = _selected(features, _by_length(features, whole))
+        order = np.argsort(selected)
+        mine = order[np.searchsorted(selected, packed.selected, sorter=order)]
+        packed.among = (len(selected), _tensor(mine))
+    return packed
+
+
+def _by_length(features: Features, rows: IntArray) -> IntArray:
+    lengths = features.offsets[rows + 1] - features.offsets[rows]
+    return rows[np.argsort(lengths, kind="stable")]
+
+
+def _selected(features: Features, rows: IntArray) -> tuple[IntArray, IntArray]:
+    """[S] indices of the selected positions of `rows`, in that order, and [S] which of the rows each belongs to."""
+    counts = features.select_offsets[rows + 1] - features.select_offsets[rows]
+    owner = np.repeat(np.arange(len(rows)), counts)
+    first = np.cumsum(counts) - counts
+    return np.repeat(features.select_offsets[rows] - first, counts) + np.arange(len(owner)), owner
 
 
 def _tensor(values: IntArray) -> torch.Tensor:
