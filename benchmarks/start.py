@@ -1,8 +1,9 @@
 """How long does `adaptx train-adapter` take until its first batch? `ADAPTX_DATA=... python benchmarks/start.py`.
 
-A process each, from its birth to the first batch. "First" has tokenised nothing before, "again" finds the features that
-it kept; "libraries as they are" leaves out what `adaptx.libraries` does to their import. "Imports" is the part until
-torch, transformers and adapters are there. Turns of the two ways alternate. Writes results/start.{json,md}.
+A process each, from its birth to the first batch; of masked language modelling to the first of the dev data, which is
+scored before. "First" has tokenised nothing before, "again" finds the features that it kept; "libraries as they are"
+leaves out what `adaptx.libraries` does to their import. "Imports" is the part until torch, transformers and adapters
+are there. Turns of the two ways alternate. Writes results/start.{json,md}.
 """
 
 import argparse
@@ -35,7 +36,7 @@ import adaptx.engine.loop
 def first_batch(*args):
     print(json.dumps({"imports": imported - born, "first batch": time.monotonic() - born}), flush=True)
     os._exit(0)
-adaptx.engine.loop.pack = first_batch
+adaptx.engine.loop.part = adaptx.engine.model.batches = first_batch
 from adaptx.cli import main
 sys.argv[1:] = sys.argv[3:]
 main()
@@ -50,7 +51,8 @@ def seconds(run: str, way: str, cache: Path) -> dict[str, float]:
         child = [sys.executable, "-c", CHILD, str(time.monotonic()), way]
         places = {"ADAPTX_STORE": store, "ADAPTX_CACHE": str(cache)}
         command = [*child, "train-adapter", "--lang", lang, "--task", task]
-        done = subprocess.run(command, env={**os.environ, **places}, stdout=subprocess.PIPE, text=True, check=True)
+        env = {**os.environ, **places}
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True, timeout=120)
     return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 
 

@@ -14,7 +14,10 @@ from adaptx.jobs import prepare
 
 SNAPSHOT = toy.TESTS / "snapshots" / "losses.json"
 UPDATE = os.environ.get("ADAPTX_UPDATE_SNAPSHOTS") == "1"  # read before the fixtures clear the environment
-RUNS = ("pfeiffer toynli", "pfeiffer toypos", "lora toynli", "lora toypos", "prefix toypos", "full toynli", "full toypos")
+RUNS = (
+    *(f"{method} {task}" for method in ("pfeiffer", "lora", "full") for task in ("toynli", "toypos", "toytext")),
+    "prefix toypos",
+)
 OPTIONS = replace(toy.OPTIONS, epochs=2, lr=1e-3, batch_tokens=96)
 
 

@@ -18,7 +18,7 @@ from adaptx.backbones import Backbone
 from adaptx.config import RunOptions, Settings
 from adaptx.data.examples import DocumentExample
 from adaptx.data.tokenize import Text
-from adaptx.engine.loop import parameters
+from adaptx.engine.loop import Hooks, Stepper, parameters
 from adaptx.engine.model import Model, encode_padded, summarise
 from adaptx.engine.packing import Features, pack
 from adaptx.learner import Learner, build
@@ -159,7 +159,7 @@ def test_perplexity_is_the_exponential_of_the_mean_negative_log_likelihood(
             continue
         with torch.no_grad():
             states = encode_padded(learner.model.encoder, batch)[batch.select]
-            logits = learner.model.heads["toytext"](states)
+            logits = learner.model.heads["toytext"](states).whole()
         nats = -logits.log_softmax(-1)[range(len(batch.targets)), batch.targets]
         total, count = total + nats.sum().item(), count + len(nats)
         per_document[features.example[row]] += nats.sum().item(), len(nats)
@@ -183,7 +183,7 @@ def test_the_output_matrix_is_the_word_embeddings_and_neither_trained_nor_saved(
     }
     states = some_states(learner, 5)
     by_hand = head.norm(nn.functional.gelu(head.dense(states))) @ table.T + head.bias
-    assert torch.allclose(head(states), by_hand)
+    assert torch.allclose(head(states).whole(), by_hand)
     before = table.clone()
     stored = run(prepare(settings, "en", "toytext", toy.OPTIONS))
     assert torch.equal(table, before)
@@ -199,9 +199,9 @@ def test_the_head_keeps_the_table_in_the_precision_of_the_frozen_weights(setting
     head = half.model.heads["toytext"]
     assert isinstance(head, MaskedHead)
     assert head.table.dtype == torch.bfloat16
-    logits = head(some_states(half, 3))
+    logits = head(some_states(half, 3)).whole()
     assert logits.dtype == torch.float32
-    whole = learner_of(settings).model.heads["toytext"](some_states(half, 3))
+    whole = learner_of(settings).model.heads["toytext"](some_states(half, 3)).whole()
     assert torch.allclose(logits, whole, atol=0.02 * float(whole.detach().abs().max()))
 
 
@@ -217,7 +217,7 @@ def test_an_invertible_adapter_is_undone_before_the_output_matrix(settings: Sett
     undone = invertible(inner[None], rev=True)[0]
     assert torch.allclose(invertible(undone[None])[0], inner, atol=1e-4), "there and back again"
     assert not torch.allclose(undone, inner, atol=1e-2)
-    assert torch.allclose(head(states), undone @ head.table.T + head.bias, atol=1e-5)
+    assert torch.allclose(head(states).whole(), undone @ head.table.T + head.bias, atol=1e-5)
     plain = learner_of(settings)
     assert isinstance(plain.model.heads["toytext"], MaskedHead)
     assert plain.model.heads["toytext"].inverse is None
@@ -276,7 +276,7 @@ def test_with_its_own_head_a_checkpoint_gives_the_logits_of_transformers(world: 
         if len(batch.select):
             with torch.no_grad():
                 expected = theirs(input_ids=batch.input_ids).logits[0, batch.select]
-                assert torch.allclose(model("m", batch), expected, atol=1e-4)
+                assert torch.allclose(model("m", batch).whole(), expected, atol=1e-4)
 
 
 def test_a_checkpoint_with_half_a_head_gets_a_fresh_one(world: toy.World, tmp_path: Path) -> None:
@@ -289,6 +289,22 @@ def test_a_checkpoint_with_half_a_head_gets_a_fresh_one(world: toy.World, tmp_pa
     assert json.loads((folder / "config.json").read_text())["model_type"] == "xlm-roberta"
     found = backbones.load(backbones.locate(toy.settings(world, tmp_path / "store", str(folder))))
     assert found.masked_head == {}
+
+
+def test_a_batch_without_a_masked_token_changes_nothing_and_stops_nothing(settings: Settings) -> None:
+    learner = learner_of(settings)
+    work = learner.plan(0)[0]
+    none = replace(work.features, select_offsets=np.zeros_like(work.features.select_offsets))
+    hooks = Hooks(learner.plan, learner.loss, None, lambda *_: None, learner.items)
+    weights = parameters(learner.model)
+    before = {k: p.detach().clone() for k, p in weights.items()}
+    stepper = Stepper(learner.model, hooks, torch.optim.AdamW(weights.values()), list(weights.values()), 1.0)
+    assert stepper.step(replace(work, features=none)) > 0
+    assert stepper.losses() == [0.0]
+    assert all(torch.equal(p, before[k]) for k, p in weights.items())
+    stepper.step(work)
+    assert stepper.losses()[0] > 0
+    assert not all(torch.equal(p, before[k]) for k, p in weights.items())
 
 
 @pytest.mark.parametrize("options", [toy.OPTIONS, MADX], ids=["pfeiffer", "MAD-X"])

@@ -4,6 +4,7 @@ Built from a resolved job; knows no store and writes nothing.
 """
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -110,13 +111,16 @@ class Learner:
             self.best_dev = (score, metrics)
         return score
 
-    def baseline(self) -> dict[str, dict[str, float]]:
+    def baseline(self, scoring: Callable[[int], None] = lambda _: None) -> dict[str, dict[str, float]]:
         """What the trained model must beat on dev data, keyed as `final_scores` is: a constant answer's score by the
-        leading metric; where there is no such answer, the scores of the weights now loaded."""
+        leading metric; where there is no such answer, the scores of the weights now loaded. `scoring` is told of how
+        many tokens before that is done."""
         out = {}
         for task, part in self.parts.items():
             if "dev" in part.features:
                 level = chance_level(part.task, self.job.data[task]["dev"].examples)
+                if level is None:
+                    scoring(part.features["dev"].tokens)
                 scores = {level.metric: level.level} if level else self.scores(task, "dev")
                 out["dev" if len(self.parts) == 1 else f"{task}/dev"] = scores
         return out

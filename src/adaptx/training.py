@@ -85,10 +85,11 @@ def _fit(
     clock = Clock()
     with clock("prepare"):
         learner = learners.build(job)
-        baseline = learner.baseline() if ranks.first else {}
         learner.keep_lower_states(scratch / f"states-{ranks.rank}")
     o = job.recipe.optimiser
     report("start", _opening(job, learner))
+    with clock("evaluate"):
+        baseline = learner.baseline(lambda tokens: report("baseline", {"tokens": tokens})) if ranks.first else {}
     progress = loop.train(
         learner.model,
         loop.Hooks(

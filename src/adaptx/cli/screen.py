@@ -55,6 +55,8 @@ class Reporter:
                     "run once a batch, and batches stay the same in every epoch"
                 )
             self._said = time.monotonic()
+        elif event == "baseline":
+            say(f"first the weights as they are, on {count(values['tokens'])} tokens of dev data")
         elif event == "step":
             self._step(values)
         elif event == "done":

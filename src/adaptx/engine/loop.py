@@ -261,13 +261,12 @@ class Stepper:
             part(work.features, rows, work.rows, self.model.first_position, self.model.buckets)
             for rows in (pieces_of(work.features, share, self.pieces) if len(share) else [])
         ]
-        whole = len(parts) == self.ranks.world == 1
-        items = [1] if whole else [self.hooks.items(work.task, p) for p in parts]
+        items = [self.hooks.items(work.task, p) for p in parts]
         everything, tokens = self.ranks.sums([sum(items), sum(p.tokens for p in parts)], self.model.device)
         total = torch.zeros((), device=self.model.device)
         for batch, n in zip(parts, items, strict=True):
             if n == 0:
-                continue  # nothing here has a known label
+                continue  # nothing here has a known label, or no token was masked
             batch.masks = masks
             loss = self.hooks.loss(work.task, batch.to(self.model.device)) * (n / max(1, everything))
             loss.backward()  # type: ignore[no-untyped-call]

@@ -83,10 +83,10 @@ class Model:
             states = encode_padded(self.encoder, batch, every_layer)
             return states[batch.select] if selected else states
 
-    def __call__(self, task: str, batch: Packed) -> torch.Tensor:
-        """Outputs [S, C] of the task's head in float32."""
+    def __call__(self, task: str, batch: Packed) -> Any:
+        """What the task's head gives for the selected tokens: [S, C] in float32, or logits over a vocabulary."""
         self._draw_masks_for(self.heads[task], batch)
-        return self.heads[task](self.states(batch, selected=True).float())  # type: ignore[no-any-return]
+        return self.heads[task](self.states(batch, selected=True).float())
 
     def _draw_masks_for(self, head: nn.Module, batch: Packed) -> None:
         masks = None

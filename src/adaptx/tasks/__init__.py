@@ -1,7 +1,8 @@
 """One module per task kind: examples to features, head, loss, decoding. A kind knows no language and no method.
 
 Every kind is a module with the functions of `Kind`. A head reads hidden states at the positions that the kind selected.
-S: selected tokens, C: outputs of the head, H: hidden size.
+S: selected tokens, C: outputs of the head, H: hidden size. `logits` are what the head gives: [S, C] in float32, for a
+vocabulary `adaptx.tasks.logits.Logits`.
 """
 
 from collections.abc import Sequence
@@ -39,13 +40,13 @@ class Kind(Protocol):
     def head(self, backbone: "Backbone", labels: tuple[str, ...], task: "Task") -> "nn.Module":
         """A fresh head, [S, H] -> [S, C]."""
 
-    def loss(self, logits: "torch.Tensor", batch: "Packed") -> "torch.Tensor":
+    def loss(self, logits: Any, batch: "Packed") -> "torch.Tensor":
         """Mean loss of a batch over its items (sentences, words, questions)."""
 
     def items(self, batch: "Packed") -> int:
         """How many items the loss of a batch is the mean of."""
 
-    def summary(self, logits: "torch.Tensor", batch: "Packed") -> "torch.Tensor":
+    def summary(self, logits: Any, batch: "Packed") -> "torch.Tensor":
         """What of the logits evaluation keeps: [S, k]."""
 
     def decode(

@@ -17,16 +17,17 @@ from adaptx.data.examples import DocumentExample, Example
 from adaptx.data.tokenize import Text
 from adaptx.engine.packing import Encoded, Features, Packed, collect
 from adaptx.registry import Task
+from adaptx.tasks.logits import Logits
 
 SHARE, MASKED, RANDOM = 0.15, 0.8, 0.1
 
 
 class MaskedHead(nn.Module):
-    """[S, H] -> [S, V]: dense, gelu, LayerNorm, then the frozen word embeddings as output matrix, plus a bias.
+    """[S, H] -> logits [S, V]: dense, gelu, LayerNorm, then the frozen word embeddings as output matrix, plus a bias.
 
     An invertible language adapter (MAD-X, section 2.2.2) is undone before the output matrix, as its forward pass stands
-    behind the embeddings. V logits of a few hundred positions are the widest tensor of a step: their product is taken
-    in the precision of the encoder's embeddings.
+    behind the embeddings. V logits of a few hundred positions would be the widest tensor of a step: they are taken in
+    the precision of the encoder's embeddings and a block at a time.
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -53,15 +54,11 @@ class MaskedHead(nn.Module):
         if getattr(encoder, "invertible_adapters", None):
             self.inverse = encoder.invertible_adapters_forward
 
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
+    def forward(self, states: torch.Tensor) -> Logits:
         states = self.norm(nn.functional.gelu(self.dense(states)))
         if self.inverse is not None:
             states = self.inverse(states[None], rev=True)[0]
-        logits = (states.to(self.table.dtype) @ self.table.T).float()
-        if self.trained_rows is not None:
-            ids, rows = self.trained_rows()
-            logits = logits.index_copy(1, ids, (states @ rows.T).float())
-        return logits + self.bias
+        return Logits(states, self.table, self.bias, *(self.trained_rows() if self.trained_rows else ()))
 
 
 def labels(task: Task, examples: Sequence[Example]) -> tuple[str, ...]:
@@ -102,9 +99,9 @@ def head(backbone: Backbone, labels: tuple[str, ...], task: Task) -> nn.Module:
     return MaskedHead(backbone)
 
 
-def loss(logits: torch.Tensor, batch: Packed) -> torch.Tensor:
+def loss(logits: Logits, batch: Packed) -> torch.Tensor:
     """Cross entropy in nats, mean over masked tokens."""
-    return nn.functional.cross_entropy(logits, batch.targets)
+    return logits.mean_loss(batch.targets)
 
 
 def items(batch: Packed) -> int:
@@ -112,9 +109,9 @@ def items(batch: Packed) -> int:
     return len(batch.targets)
 
 
-def summary(logits: torch.Tensor, batch: Packed) -> torch.Tensor:
+def summary(logits: Logits, batch: Packed) -> torch.Tensor:
     """Negative log likelihood of each masked token in nats [S, 1]."""
-    return nn.functional.cross_entropy(logits.float(), batch.targets, reduction="none")[:, None]
+    return logits.losses(batch.targets)[:, None]
 
 
 def decode(
