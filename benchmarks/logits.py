@@ -1,9 +1,9 @@
 """What is saved by logits over a vocabulary that are never whole? `python benchmarks/logits.py`.
 
-Loss and gradients of masked positions as in a training step of a language adapter, by the usual cross entropy over whole
-logits and by `adaptx.tasks.logits`, in turns in one process; the peak memory of each in a process of its own, above
-what the weights take. Shapes: XLM-R's vocabulary with the bundled backbone's width and with XLM-R Base's, and a trimmed
-vocabulary. Writes results/logits.{json,md}.
+Loss and gradients of masked positions as in a training step of a language adapter, by the usual cross entropy over
+whole logits and by `adaptx.tasks.logits`, in turns in one process; the peak memory of each in a process of its own,
+above what the weights take. Shapes: XLM-R's vocabulary with the bundled backbone's width and with XLM-R Base's, and a
+trimmed vocabulary. Writes results/logits.{json,md}.
 """
 
 import argparse
@@ -92,10 +92,9 @@ def main() -> None:
         bytes_ = {way: peak(shape, way) for way in WAYS}
         value["shapes"][shape] = {"width": width, "vocabulary": vocabulary, "seconds": times, "peak_bytes": bytes_}
         whole, blocks = (statistics.median(times[way]) for way in WAYS)
-        memory = " | ".join(f"{bytes_[way] / 2**20:,.0f}" for way in WAYS)
-        text.append(
-            f"| {shape}: {width}, {vocabulary:,} | {1e3 * whole:.0f} | {1e3 * blocks:.0f} | {whole / blocks:.2f} | {memory} |"
-        )
+        cells = [f"{shape}: {width}, {vocabulary:,}", f"{1e3 * whole:.0f}", f"{1e3 * blocks:.0f}"]
+        cells += [f"{whole / blocks:.2f}", *(f"{bytes_[way] / 2**20:,.0f}" for way in WAYS)]
+        text.append(f"| {' | '.join(cells)} |")
     atomic.write_json(RESULTS / "logits.json", value)
     atomic.write_bytes(RESULTS / "logits.md", ("\n".join(text) + "\n").encode())
     print("\n".join(text))
