@@ -22,6 +22,7 @@ from adaptx.engine.model import Model, encode_packed, encode_padded, sentence_ve
 from adaptx.engine.packing import Encoded, Features, Packed, collect, pack
 from adaptx.registry import MethodSpec, Registry
 from adaptx.tasks import KINDS, kind_of, retrieval
+from adaptx.tasks.logits import Logits
 
 METHODS = Registry().methods()
 PACKABLE = [m for m, spec in METHODS.items() if spec.packable]
@@ -95,7 +96,8 @@ def test_packed_outputs_and_gradients_equal_padded_ones(
         logits = model("toy", batch)
         kind_of(toy.task(kind)).loss(logits, batch).backward()  # type: ignore[no-untyped-call]
         weights = {**methods.trainable(model.encoder), **methods.trainable(model.heads)}
-        found.append((logits.detach(), {n: p.grad.clone() for n, p in weights.items() if p.grad is not None}))
+        whole = logits.whole() if isinstance(logits, Logits) else logits
+        found.append((whole.detach(), {n: p.grad.clone() for n, p in weights.items() if p.grad is not None}))
     padded = found[0]
     assert torch.isfinite(padded[0]).all()
     assert len(padded[0]) == len(features.select)
