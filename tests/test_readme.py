@@ -24,7 +24,7 @@ def shown(text: str) -> dict[str, list[list[float]]]:
     """Rows of a printed table: for each system the numbers of its first line, column by column."""
     out = {}
     for line in text.splitlines():
-        cells = [c.strip() for c in line.strip("│ ").split("│")]
+        cells = [c.strip() for c in line.strip().strip("│").split("│")]  # the first one is empty on further lines
         if line.startswith("│") and cells[0] and not cells[0].startswith(":"):
             out[cells[0]] = [[float(x) for x in re.findall(r"\d+\.\d", c)] for c in cells[1:]]
     return out
