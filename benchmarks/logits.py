@@ -12,17 +12,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-from stamp import stamp
+from stamp import keep, machine, stamp
 from torch.nn.functional import cross_entropy
 
-from adaptx import atomic
+from adaptx.bench.memory import reset_peak
 from adaptx.resident import resident
 from adaptx.tasks.logits import Logits
 
-RESULTS = Path(__file__).parent / "results"
 SHAPES = {"bundled": (384, 250_037), "XLM-R Base": (768, 250_002), "trimmed": (384, 60_000)}  # width, vocabulary
 POSITIONS = 307  # 15 % of 2,048 tokens
 WAYS: dict[str, Callable[[Logits, torch.Tensor], torch.Tensor]] = {
@@ -66,7 +64,8 @@ def main() -> None:
     if asked.peak:
         shape, way = asked.peak
         logits, targets = made(shape)
-        Path("/proc/self/clear_refs").write_text("5")  # making the weights took more: the peak counts from here on
+        if not reset_peak():  # making the weights took more
+            sys.exit("this kernel does not let the peak count from here on")
         before = resident()[0]
         step(way, logits, targets)
         print(resident()[1] - before)
@@ -76,8 +75,7 @@ def main() -> None:
         "# Logits over a vocabulary, whole and in blocks",
         "",
         f"{POSITIONS} masked positions, loss and gradients, medians of {asked.repeats} turns. "
-        f"{value['hardware']['cpu']}, {value['hardware']['cores']} cores, torch {value['versions']['torch']}; "
-        "see `logits.py`.",
+        f"{machine(value)}; see `logits.py`.",
         "",
         "| width, vocabulary | whole, ms | in blocks, ms | times as fast | whole, MiB | in blocks, MiB |",
         "|---|---:|---:|---:|---:|---:|",
@@ -96,8 +94,7 @@ def main() -> None:
         cells = [f"{shape}: {width}, {vocabulary:,}", f"{1e3 * whole:.0f}", f"{1e3 * blocks:.0f}"]
         cells += [f"{whole / blocks:.2f}", *(f"{bytes_[way] / 2**20:,.0f}" for way in WAYS)]
         text.append(f"| {' | '.join(cells)} |")
-    atomic.write_json(RESULTS / "logits.json", value)
-    atomic.write_bytes(RESULTS / "logits.md", ("\n".join(text) + "\n").encode())
+    keep("logits", value, "\n".join(text) + "\n")
     print("\n".join(text))
 
 

@@ -7,17 +7,13 @@ products is "into and out of 8 bits". Shares are of the operations' time; rates 
 
 import statistics
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import peers
-from stamp import stamp
+from stamp import keep, machine, stamp
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
-from adaptx import atomic
-
-RESULTS = Path(__file__).parent / "results"
 ROWS = (
     ("pfeiffer", "adaptx"),
     ("pfeiffer", "int8"),
@@ -97,10 +93,8 @@ def main() -> None:
             rows.append(shares(world, method, role))
             print(rows[-1], flush=True)
     made = stamp()
-    atomic.write_json(RESULTS / "remains.json", {**made, "rows": rows})
-    machine = f"{made['hardware']['cpu']}, {made['hardware']['cores']} cores, torch {made['versions']['torch']}"
-    text = f"# Where a step's time goes\n\n{machine}, 2,048 tokens a step; see `remains.py`.\n\n{table(rows)}"
-    atomic.write_bytes(RESULTS / "remains.md", text.encode())
+    text = f"# Where a step's time goes\n\n{machine(made)}, 2,048 tokens a step; see `remains.py`.\n\n{table(rows)}"
+    keep("remains", {**made, "rows": rows}, text)
 
 
 if __name__ == "__main__":

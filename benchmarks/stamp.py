@@ -2,9 +2,12 @@
 
 import os
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from adaptx import provenance
+from adaptx import atomic, provenance
+
+RESULTS = Path(__file__).parent / "results"
 
 
 def stamp() -> dict[str, Any]:
@@ -15,3 +18,15 @@ def stamp() -> dict[str, Any]:
         "hardware": provenance.hardware("cpu"),
         "versions": provenance.versions(),
     }
+
+
+def machine(stamped: dict[str, Any]) -> str:
+    """The processor, its cores and torch's version of a stamp, in words."""
+    hardware = stamped["hardware"]
+    return f"{hardware['cpu']}, {hardware['cores']} cores, torch {stamped['versions']['torch']}"
+
+
+def keep(name: str, value: dict[str, Any], text: str) -> None:
+    """Write a result as results/NAME.json and its page as results/NAME.md."""
+    atomic.write_json(RESULTS / f"{name}.json", value)
+    atomic.write_bytes(RESULTS / f"{name}.md", text.encode())

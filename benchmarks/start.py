@@ -16,11 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from stamp import stamp
+from stamp import keep, machine, stamp
 
-from adaptx import atomic
-
-RESULTS = Path(__file__).parent / "results"
 RUNS = ("sv/anli", "en/squad_v1", "fi/mlm")
 CHILD = """
 import json, os, sys, time
@@ -76,8 +73,7 @@ def main() -> None:
         "# Until the first batch",
         "",
         f"Bundled backbone, shipped defaults, a process each, medians of {repeats} (first: one). "
-        f"{value['hardware']['cpu']}, {value['hardware']['cores']} cores, torch {value['versions']['torch']}; "
-        "see `start.py`.",
+        f"{machine(value)}; see `start.py`.",
         "",
         "| run | start | seconds, of them imports | all |",
         "|---|---|---:|---|",
@@ -87,8 +83,7 @@ def main() -> None:
             whole, imports = (statistics.median(t[k] for t in times) for k in ("first batch", "imports"))
             every = ", ".join(f"{t['first batch']:.1f}" for t in times)
             text.append(f"| {run} | {name} | {whole:.1f}, {imports:.1f} | {every} |")
-    atomic.write_json(RESULTS / "start.json", value)
-    atomic.write_bytes(RESULTS / "start.md", ("\n".join(text) + "\n").encode())
+    keep("start", value, "\n".join(text) + "\n")
     print("\n".join(text))
 
 

@@ -9,6 +9,7 @@ import pytest
 
 import toy
 from adaptx import learner as learners
+from adaptx.bench.session import loop_options
 from adaptx.engine import loop
 from adaptx.jobs import prepare
 
@@ -27,8 +28,7 @@ def losses(world: toy.World, store: Path, run: str) -> list[float]:
     job = prepare(toy.settings(world, store), "en", task, replace(OPTIONS, method=method))
     learner = learners.build(job)
     hooks = loop.Hooks(learner.plan, learner.loss, None, lambda *_: None, learner.items)
-    options = loop.LoopOptions(epochs=2, batch_tokens=96, lr=1e-3, seed=job.recipe.seed)
-    return loop.train(learner.model, hooks, options).losses
+    return loop.train(learner.model, hooks, loop_options(job)).losses
 
 
 @pytest.mark.parametrize("run", RUNS)

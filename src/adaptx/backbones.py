@@ -283,6 +283,7 @@ def read_config(path: Path) -> "PretrainedConfig":
     return kinds[model_type](**fields, attention_probs_dropout_prob=0.0, attn_implementation="sdpa")
 
 
+@lru_cache(maxsize=1)
 def _model_types() -> "dict[str, type[PreTrainedModel]]":
     with libraries.importing(*UNUSED):
         from transformers import BertModel, RobertaModel, XLMRobertaModel

@@ -121,7 +121,9 @@ class Learner:
                 level = chance_level(part.task, self.job.data[task]["dev"].examples)
                 if level is None:
                     scoring(part.features["dev"].tokens)
-                scores = {level.metric: level.level} if level else self.scores(task, "dev")
+                    scores = self.scores(task, "dev")
+                else:
+                    scores = {level.metric: level.level}
                 out["dev" if len(self.parts) == 1 else f"{task}/dev"] = scores
         return out
 
